@@ -1,0 +1,155 @@
+//! A snapshot of one backend's schema: the tables with their keys, and how volatile its functions are. Plain data,
+//! filled by `backend::introspect`, read by the analysis of statements and by the link.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// How a value of a column becomes text that says exactly the same whatever the client's settings are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exactness {
+    /// `value::text` depends on no setting: integers, text, uuid, numeric, bool, enums, ...
+    Plain,
+    /// Dates and timestamps: `to_json(value) #>> '{}'` is ISO 8601 whatever DateStyle is.
+    Iso,
+    /// Anything else goes through `pgduet.exact(value)`, which pins the settings itself: floats, bytea, interval,
+    /// money, arrays, ranges, composites and types of extensions.
+    Pinned,
+}
+
+/// How the link moves a column's values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carry {
+    /// In the type's own binary form: base types that are the same on every server.
+    Binary,
+    /// As text, cast back on the other side, under settings that the link pins.
+    Text,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    pub name: String,
+    /// `pg_attribute.attnum`.
+    pub number: i16,
+    pub type_oid: u32,
+    /// The type's array type, 0 if it has none.
+    pub array_oid: u32,
+    /// As `format_type(oid, NULL)` prints it, schema-qualified where it must be: usable in a cast.
+    pub type_name: String,
+    pub not_null: bool,
+    /// GENERATED ALWAYS AS (...) STORED: computed on each side, never carried.
+    pub generated: bool,
+    pub exactness: Exactness,
+    pub carry: Carry,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableKind {
+    Plain,
+    Partitioned,
+    View,
+    MaterializedView,
+    Foreign,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    pub oid: u32,
+    pub schema: String,
+    pub name: String,
+    pub kind: TableKind,
+    /// In attribute order, dropped columns left out.
+    pub columns: Vec<Column>,
+    /// Indexes into `columns`: the primary key, else the first unique index over NOT NULL columns without predicate or
+    /// expression. Empty: the table has no key.
+    pub key: Vec<usize>,
+    /// Selected by `mirror.include` / `mirror.exclude`, and present on both sides.
+    pub mirrored: bool,
+    /// Has triggers of the user's own, rules or row security: RETURNING capture may miss rows.
+    pub has_user_triggers: bool,
+    pub has_rules: bool,
+    pub row_security: bool,
+}
+
+impl Table {
+    /// `"schema"."name"`, quoted for use in SQL.
+    pub fn qualified(&self) -> String {
+        format!("{}.{}", quote_ident(&self.schema), quote_ident(&self.name))
+    }
+
+    /// `schema.name`, for people.
+    pub fn display_name(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
+
+    pub fn key_columns(&self) -> impl Iterator<Item = &Column> {
+        self.key.iter().filter_map(|&i| self.columns.get(i))
+    }
+}
+
+/// Ordered from harmless to unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Volatility {
+    Immutable,
+    Stable,
+    Volatile,
+}
+
+/// One backend's schema, immutable once built.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    tables: Vec<Arc<Table>>,
+    by_name: HashMap<String, Vec<usize>>,
+    by_oid: HashMap<u32, usize>,
+    /// By bare lower-case name; the most volatile of all overloads counts.
+    functions: HashMap<String, Volatility>,
+}
+
+impl Catalog {
+    pub fn new(tables: Vec<Table>, functions: HashMap<String, Volatility>) -> Self {
+        let mut catalog = Catalog { functions, ..Catalog::default() };
+        for table in tables {
+            let index = catalog.tables.len();
+            catalog.by_name.entry(table.name.clone()).or_default().push(index);
+            catalog.by_oid.insert(table.oid, index);
+            catalog.tables.push(Arc::new(table));
+        }
+        catalog
+    }
+
+    pub fn tables(&self) -> &[Arc<Table>] {
+        &self.tables
+    }
+
+    pub fn by_oid(&self, oid: u32) -> Option<&Arc<Table>> {
+        self.by_oid.get(&oid).and_then(|&i| self.tables.get(i))
+    }
+
+    /// The relation a qualified name stands for.
+    pub fn qualified(&self, schema: &str, name: &str) -> Option<&Arc<Table>> {
+        self.named(name).find(|t| t.schema == schema)
+    }
+
+    /// Every relation of that bare name, in any schema.
+    pub fn named<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a Arc<Table>> + use<'a> {
+        self.by_name.get(name).into_iter().flatten().filter_map(|&i| self.tables.get(i))
+    }
+
+    /// `None`: no such function is known, so nothing may be assumed of it.
+    pub fn volatility(&self, function: &str) -> Option<Volatility> {
+        self.functions.get(function).copied()
+    }
+}
+
+/// Quotes an identifier for SQL, always (so that no reserved word needs a list).
+pub fn quote_ident(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Quotes a string literal for SQL, whatever `standard_conforming_strings` is.
+pub fn quote_literal(text: &str) -> String {
+    let doubled = text.replace('\'', "''");
+    match doubled.contains('\\') {
+        true => format!("E'{}'", doubled.replace('\\', "\\\\")),
+        false => format!("'{doubled}'"),
+    }
+}
