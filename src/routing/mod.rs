@@ -1,7 +1,9 @@
 //! Where a statement goes, decided without IO: phase, percentage and bucket.
 
 mod bucket;
+mod plan;
 mod policy;
 
 pub use bucket::{BUCKETS, bucket};
+pub use plan::{Choice, Situation, Transaction, Why, choose};
 pub use policy::{Ack, Percent, Phase, Policy};

@@ -1,1 +1,5 @@
-//! rows
+//! Row sets, compared without keeping them.
+
+mod digest;
+
+pub use digest::{Answer, Digest};

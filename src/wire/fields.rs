@@ -1,0 +1,129 @@
+//! ErrorResponse and NoticeResponse: reading a field, moving a position, and building one of our own.
+
+use bytes::{BufMut, BytesMut};
+
+use super::{HEADER, back, cstr};
+
+/// The value of one field (`C` SQLSTATE, `M` message, `P` position, ...) of an ErrorResponse or NoticeResponse *frame*.
+pub fn error_field(frame: &[u8], field: u8) -> Option<&[u8]> {
+    let mut rest = frame.get(HEADER..)?;
+    while let Some((&code, tail)) = rest.split_first() {
+        if code == 0 {
+            return None;
+        }
+        let (value, next) = cstr(tail)?;
+        if code == field {
+            return Some(value);
+        }
+        rest = next;
+    }
+    None
+}
+
+/// The same frame with its position (`P`) replaced. `None`: it has no position, or is malformed; pass it as it is.
+pub fn with_position(frame: &[u8], map: impl Fn(usize) -> usize) -> Option<BytesMut> {
+    let position = error_field(frame, b'P')?;
+    let position: usize = std::str::from_utf8(position).ok()?.parse().ok()?;
+    let mut out = BytesMut::with_capacity(frame.len() + 8);
+    out.put_slice(frame.get(..HEADER)?);
+    let mut rest = frame.get(HEADER..)?;
+    while let Some((&code, tail)) = rest.split_first() {
+        out.put_u8(code);
+        if code == 0 {
+            break;
+        }
+        let (value, next) = cstr(tail)?;
+        match code {
+            b'P' => out.put_slice(map(position).to_string().as_bytes()),
+            _ => out.put_slice(value),
+        }
+        out.put_u8(0);
+        rest = next;
+    }
+    let length = (out.len() - 1) as u32;
+    out.get_mut(1..HEADER)?.copy_from_slice(&length.to_be_bytes());
+    Some(out)
+}
+
+/// An error or notice of pgduet's own, in Postgres's form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    pub severity: &'static str,
+    /// SQLSTATE.
+    pub code: &'static str,
+    pub message: String,
+    pub detail: Option<String>,
+    pub hint: Option<String>,
+}
+
+impl Notice {
+    pub fn fatal(code: &'static str, message: impl Into<String>) -> Self {
+        Notice { severity: "FATAL", code, message: message.into(), detail: None, hint: None }
+    }
+
+    pub fn error(code: &'static str, message: impl Into<String>) -> Self {
+        Notice { severity: "ERROR", ..Notice::fatal(code, message) }
+    }
+
+    pub fn warning(code: &'static str, message: impl Into<String>) -> Self {
+        Notice { severity: "WARNING", ..Notice::fatal(code, message) }
+    }
+
+    pub fn detail(self, detail: impl Into<String>) -> Self {
+        Notice { detail: Some(detail.into()), ..self }
+    }
+
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Notice { hint: Some(hint.into()), ..self }
+    }
+
+    /// Appends the frame: an ErrorResponse, or a NoticeResponse for a warning.
+    pub fn put(&self, out: &mut BytesMut) {
+        let tag = if self.severity == "WARNING" { back::NOTICE } else { back::ERROR };
+        let start = out.len();
+        out.put_u8(tag);
+        out.put_u32(0);
+        let texts = [
+            (b'S', Some(self.severity)),
+            (b'V', Some(self.severity)),
+            (b'C', Some(self.code)),
+            (b'M', Some(self.message.as_str())),
+            (b'D', self.detail.as_deref()),
+            (b'H', self.hint.as_deref()),
+        ];
+        for (code, text) in texts {
+            if let Some(text) = text {
+                out.put_u8(code);
+                out.extend(text.bytes().filter(|&b| b != 0));
+                out.put_u8(0);
+            }
+        }
+        out.put_u8(0);
+        let length = (out.len() - start - 1) as u32;
+        if let Some(field) = out.get_mut(start + 1..start + HEADER) {
+            field.copy_from_slice(&length.to_be_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_moves_and_the_rest_stays() {
+        let mut frame = BytesMut::new();
+        Notice::error("42601", "syntax error").put(&mut frame);
+        assert_eq!(with_position(&frame, |p| p), None);
+        // S..., C..., then P40, M...
+        let mut body = b"SERROR\0C42601\0P140\0Mbad\0\0".to_vec();
+        let mut raw = vec![b'E'];
+        raw.extend(((body.len() + 4) as u32).to_be_bytes());
+        raw.append(&mut body);
+        let moved = with_position(&raw, |p| p - 100).unwrap();
+        assert_eq!(error_field(&moved, b'P'), Some(&b"40"[..]));
+        assert_eq!(error_field(&moved, b'M'), Some(&b"bad"[..]));
+        assert_eq!(moved.len(), raw.len() - 1);
+        assert_eq!(u32::from_be_bytes(moved[1..5].try_into().unwrap()) as usize + 1, moved.len());
+    }
+}
