@@ -1,1 +1,3 @@
-//! backend
+//! Connections to the two databases.
+
+pub mod login;
