@@ -4,3 +4,4 @@ pub mod control;
 pub mod introspect;
 pub mod login;
 pub mod passfile;
+pub mod types;
