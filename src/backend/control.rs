@@ -86,7 +86,7 @@ impl Connection {
         let mut config = target.config.clone();
         config.application_name(purpose.application_name());
         config.keepalives(true).keepalives_idle(Duration::from_secs(15)).keepalives_interval(Duration::from_secs(5));
-        config.keepalives_retries(3);
+        config.keepalives_retries(3).tcp_user_timeout(Duration::from_secs(30));
         let (client, wire) = config.connect(NoTls).await?;
         let driver = tokio::spawn(async move {
             // What ends the connection is reported by the query that meets it; a notice is nothing to act on.

@@ -150,19 +150,15 @@ fn choose_key(columns: &[Column], indexes: &[UniqueIndex]) -> Option<Vec<usize>>
 
 /// The worst of all overloads counts; an aggregate is as bad as what it calls.
 async fn read_functions(connection: &Connection) -> Result<HashMap<String, Volatility>, tokio_postgres::Error> {
-    let sql = "SELECT lower(p.proname::text), max(CASE WHEN p.prokind = 'p' THEN 2 ELSE \
-                 greatest(rank(p.provolatile), rank(s.provolatile), rank(f.provolatile)) END) \
+    let sql = "SELECT lower(p.proname::text), max(CASE WHEN p.prokind = 'p' THEN 3 ELSE greatest( \
+                 strpos('isv', p.provolatile::text), strpos('isv', s.provolatile::text), strpos('isv', f.provolatile::text)) END) \
                FROM pg_proc p LEFT JOIN pg_aggregate a ON a.aggfnoid = p.oid \
                  LEFT JOIN pg_proc s ON s.oid = a.aggtransfn LEFT JOIN pg_proc f ON f.oid = a.aggfinalfn GROUP BY 1";
-    let rank = |value: &str| format!("(CASE {value} WHEN 'i' THEN 0 WHEN 's' THEN 1 WHEN 'v' THEN 2 END)");
-    let ranked = ["p.provolatile", "s.provolatile", "f.provolatile"]
-        .iter()
-        .fold(sql.to_string(), |sql, value| sql.replace(&format!("rank({value})"), &rank(value)));
     let mut functions = HashMap::new();
-    for row in connection.query(&ranked, &[]).await? {
+    for row in connection.query(sql, &[]).await? {
         let volatility = match row.try_get::<_, Option<i32>>(1)? {
-            Some(0) => Volatility::Immutable,
-            Some(1) => Volatility::Stable,
+            Some(1) => Volatility::Immutable,
+            Some(2) => Volatility::Stable,
             _ => Volatility::Volatile,
         };
         functions.insert(row.try_get(0)?, volatility);
