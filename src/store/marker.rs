@@ -57,6 +57,24 @@ pub async fn read(connection: &Connection) -> Result<Option<Marker>, StoreError>
     Ok(Some(Marker { snapshot, identity, totals }))
 }
 
+/// The marker's snapshot as it can be seen now, without waiting for anybody. It may yet be lost: see [`flush`].
+pub async fn peek(connection: &Connection) -> Result<Option<Snapshot>, StoreError> {
+    let doing = "reading the marker";
+    let row = unless_absent(connection.query_opt("SELECT snapshot FROM pgduet.applied", &[]).await)
+        .map_err(StoreError::doing(connection, doing))?;
+    let text = row.flatten().map(|row| row.try_get::<_, String>(0)).transpose();
+    let text = text.map_err(StoreError::doing(connection, doing))?;
+    text.map(|text| text.parse().map_err(|e| StoreError::unreadable(connection, doing, e))).transpose()
+}
+
+/// Makes durable whatever was committed on this side before.
+pub async fn flush(connection: &Connection) -> Result<(), StoreError> {
+    connection
+        .batch_execute("SET synchronous_commit = on; SELECT pg_logical_emit_message(true, 'pgduet', '')")
+        .await
+        .map_err(StoreError::doing(connection, "flushing"))
+}
+
 /// Sets the marker of a link that begins anew. The totals of a former link are kept, `discarded` touches are added.
 pub async fn reset(
     connection: &Connection,

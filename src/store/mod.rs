@@ -15,6 +15,7 @@
 //! Everything here may be called before `init`: where the schema does not exist, reads answer `None` or nothing.
 
 pub mod control;
+pub mod detached;
 pub mod journal;
 pub mod marker;
 pub mod parked;
