@@ -1,1 +1,12 @@
-//! demo
+//! `pgduet demo`: two throw-away servers, the proxy between them, a load, and the proof at the end that both hold the same.
+//!
+//! The tests stand on the same parts.
+
+pub mod binaries;
+pub mod cluster;
+mod failure;
+mod guard;
+pub mod process;
+
+pub use failure::Failure;
+pub use guard::Guard;
