@@ -2,21 +2,23 @@
 //!
 //! The modules stand in build order, which is reading order: each imports only what stands above it (`tests/layering.rs` holds
 //! this). The spine is `server` (accept) → `auth` (start-up) → `session` (one client) → `routing` (the plan) → `link` (the carrier).
+#![warn(unsafe_code)]
 
 // ground
-pub mod config;
-pub mod error;
 pub mod side;
+pub mod phase;
+pub mod error;
+pub mod config;
 pub mod telemetry;
 // pure
+pub mod wire;
 pub mod catalog;
-pub mod routing;
 pub mod rows;
 pub mod sql;
-pub mod wire;
+pub mod routing;
 // sockets
-pub mod auth;
 pub mod net;
+pub mod auth;
 // databases
 pub mod backend;
 pub mod store;
@@ -24,11 +26,11 @@ pub mod store;
 pub mod link;
 pub mod shadow;
 // data plane
-pub mod server;
 pub mod session;
+pub mod server;
 // control plane
-pub mod admin;
 pub mod runbook;
+pub mod admin;
 // assembly
 pub mod cli;
 pub mod demo;

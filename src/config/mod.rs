@@ -67,7 +67,7 @@ pub struct BackendLogin {
     pub password_file: Option<PathBuf>,
 }
 
-pub use crate::routing::{Ack, Phase};
+pub use crate::phase::{Ack, Percent, Phase};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnSecondaryFailure {
@@ -114,14 +114,14 @@ pub enum Freshness {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reads {
     /// Hundredths of a percent, 0..=10000.
-    pub percent: crate::routing::Percent,
+    pub percent: Percent,
     pub key: Vec<KeySource>,
     pub freshness: Freshness,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shadow {
-    pub sample_percent: crate::routing::Percent,
+    pub sample_percent: Percent,
     pub max_concurrent: usize,
     /// Sampled reads waiting for their comparison; more are dropped and counted.
     pub max_queue: usize,
@@ -188,12 +188,12 @@ impl Default for Config {
                 exclude: vec![],
             },
             reads: Reads {
-                percent: crate::routing::Percent::ZERO,
+                percent: Percent::ZERO,
                 key: vec![KeySource::Comment, KeySource::Setting, KeySource::Connection],
                 freshness: Freshness::Session,
             },
             shadow: Shadow {
-                sample_percent: crate::routing::Percent::from_hundredths(100),
+                sample_percent: Percent::from_hundredths(100),
                 max_concurrent: 8,
                 max_queue: 256,
                 timeout: Duration::from_secs(10),

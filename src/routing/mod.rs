@@ -6,4 +6,6 @@ mod policy;
 
 pub use bucket::{BUCKETS, bucket};
 pub use plan::{Choice, Situation, Transaction, Why, choose};
-pub use policy::{Ack, Percent, Phase, Policy};
+pub use policy::Policy;
+
+pub use crate::phase::{Ack, Percent, Phase};

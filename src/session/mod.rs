@@ -1,1 +1,1 @@
-//! session
+pub mod registry;

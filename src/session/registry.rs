@@ -1,0 +1,192 @@
+//! Who is running under which policy, and whom a cancel request means. The only state that all sessions share.
+//!
+//! The race it excludes, when the policy is swapped:
+//!   1. a session reads policy 3;
+//!   2. the policy becomes 4, and somebody asks whether every transaction of policy 3 has ended: "yes, nobody said so";
+//!   3. the session begins its transaction under policy 3.
+//!
+//! So a session first writes the generation it means to use into its slot, and then looks at the policy again
+//! ([`Slot::enter`]): either it sees the swap, or whoever swapped sees the slot.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::auth::Cancel;
+use crate::backend::login::Address;
+use crate::routing::Policy;
+
+const NO_TRANSACTION: u64 = 0;
+
+/// Where a cancel request for a session goes: the backends that it has a connection to.
+pub type CancelTargets = Vec<(Address, (i32, i32))>;
+
+#[derive(Debug, Default)]
+struct Inner {
+    slots: HashMap<u64, Arc<AtomicU64>>,
+    cancels: HashMap<Cancel, CancelTargets>,
+    next: u64,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Registry {
+    policy: ArcSwap<Policy>,
+    inner: Mutex<Inner>,
+    clients: AtomicUsize,
+    /// Rung when a transaction ends while somebody waits for that.
+    ended: Notify,
+    waiting: AtomicUsize,
+}
+
+/// Transactions of a former policy did not end in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{count} transactions of the former policy are still open")]
+pub struct StillRunning {
+    pub count: usize,
+}
+
+impl Registry {
+    pub fn new(policy: Policy) -> Arc<Self> {
+        Arc::new(Registry {
+            policy: ArcSwap::from_pointee(policy),
+            inner: Mutex::default(),
+            clients: AtomicUsize::new(0),
+            ended: Notify::new(),
+            waiting: AtomicUsize::new(0),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is in force for transactions that begin now.
+    pub fn policy(&self) -> Arc<Policy> {
+        self.policy.load_full()
+    }
+
+    /// Puts another policy in force, under the next generation, which it returns.
+    pub fn swap(&self, change: impl Fn(&Policy) -> Policy) -> u64 {
+        let former = self.policy.rcu(|now| Policy { generation: now.generation + 1, ..change(now) });
+        former.generation + 1
+    }
+
+    /// Waits until no transaction runs under a policy older than `generation`.
+    pub async fn all_past(&self, generation: u64, timeout: Duration) -> Result<(), StillRunning> {
+        let deadline = Instant::now() + timeout;
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let result = loop {
+            let ended = self.ended.notified();
+            tokio::pin!(ended);
+            ended.as_mut().enable();
+            let count = self.older_than(generation);
+            if count == 0 {
+                break Ok(());
+            }
+            if tokio::time::timeout_at(deadline, ended).await.is_err() {
+                break Err(StillRunning { count });
+            }
+        };
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        result
+    }
+
+    fn older_than(&self, generation: u64) -> usize {
+        let is_older = |slot: &&Arc<AtomicU64>| !matches!(slot.load(Ordering::SeqCst), NO_TRANSACTION) && slot.load(Ordering::SeqCst) < generation;
+        self.lock().slots.values().filter(is_older).count()
+    }
+
+    /// Clients that are logged in.
+    pub fn clients(&self) -> usize {
+        self.clients.load(Ordering::Relaxed)
+    }
+
+    /// A place for one session; given back on drop.
+    pub fn enroll(self: &Arc<Self>) -> Slot {
+        let using = Arc::new(AtomicU64::new(NO_TRANSACTION));
+        let mut inner = self.lock();
+        inner.next += 1;
+        let id = inner.next;
+        inner.slots.insert(id, Arc::clone(&using));
+        let cancel = Cancel { pid: (id & 0x7fff_ffff) as i32, secret: rand::random() };
+        inner.cancels.insert(cancel, Vec::new());
+        self.clients.fetch_add(1, Ordering::Relaxed);
+        Slot { registry: Arc::clone(self), id, using, cancel }
+    }
+
+    /// Where to send a cancel request. A wrong key cancels nothing.
+    pub fn cancel_targets(&self, cancel: Cancel) -> CancelTargets {
+        self.lock().cancels.get(&cancel).cloned().unwrap_or_default()
+    }
+}
+
+/// One session's place in the [`Registry`].
+#[derive(Debug)]
+pub struct Slot {
+    registry: Arc<Registry>,
+    id: u64,
+    using: Arc<AtomicU64>,
+    /// The key that the client gets for its cancel requests.
+    pub cancel: Cancel,
+}
+
+impl Slot {
+    /// The policy for a transaction that begins now; held until [`Slot::leave`].
+    pub fn enter(&self) -> Arc<Policy> {
+        loop {
+            let policy = self.registry.policy.load_full();
+            self.using.store(policy.generation, Ordering::SeqCst);
+            if self.registry.policy.load().generation == policy.generation {
+                return policy;
+            }
+        }
+    }
+
+    /// The transaction has ended.
+    pub fn leave(&self) {
+        self.using.store(NO_TRANSACTION, Ordering::SeqCst);
+        if self.registry.waiting.load(Ordering::SeqCst) > 0 {
+            self.registry.ended.notify_waiters();
+        }
+    }
+
+    pub fn set_cancel_targets(&self, targets: CancelTargets) {
+        self.registry.lock().cancels.insert(self.cancel, targets);
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.leave();
+        let mut inner = self.registry.lock();
+        inner.slots.remove(&self.id);
+        inner.cancels.remove(&self.cancel);
+        drop(inner);
+        self.registry.clients.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_swap_waits_for_the_transactions_of_the_former_policy_only() {
+        let registry = Registry::new(Policy::old_only());
+        let (former, later) = (registry.enroll(), registry.enroll());
+        former.enter();
+        let generation = registry.swap(Policy::clone);
+        later.enter();
+        let soon = Duration::from_millis(10);
+        assert_eq!(registry.all_past(generation, soon).await, Err(StillRunning { count: 1 }));
+        let wait = registry.all_past(generation, Duration::from_secs(10));
+        let (waited, ()) = tokio::join!(wait, async { former.leave() });
+        assert_eq!(waited, Ok(()));
+    }
+}
