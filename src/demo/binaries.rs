@@ -187,11 +187,9 @@ fn server_user() -> Result<Option<User>, Failure> {
         return Ok(None);
     }
     let passwd = std::fs::read_to_string("/etc/passwd").map_err(|e| Failure::io("cannot read /etc/passwd", e))?;
-    ["postgres", "nobody"]
-        .into_iter()
-        .find_map(|name| lookup(&passwd, name))
-        .map(Some)
-        .ok_or_else(|| Failure::Missing("servers refuse to run as root, and there is no user postgres or nobody".into()))
+    ["postgres", "nobody"].into_iter().find_map(|name| lookup(&passwd, name)).map(Some).ok_or_else(|| {
+        Failure::Missing("servers refuse to run as root, and there is no user postgres or nobody".into())
+    })
 }
 
 fn lookup(passwd: &str, name: &str) -> Option<User> {

@@ -102,7 +102,8 @@ impl Cluster {
     /// # Errors
     /// As [`Cluster::start`].
     pub fn start_again(&mut self) -> Result<(), Failure> {
-        let log = File::options().create(true).append(true).open(self.log()).map_err(|e| self.failed("has no log", e))?;
+        let log =
+            File::options().create(true).append(true).open(self.log()).map_err(|e| self.failed("has no log", e))?;
         let errors = log.try_clone().map_err(|e| self.failed("has no log", e))?;
         let mut command = self.binaries.server_program("postgres");
         command.arg("-D").arg(self.data()).args(["-p", &self.port.to_string()]);
@@ -231,13 +232,18 @@ pub fn psql(binaries: &Binaries, url: &str, sql: &str) -> Result<String, Failure
     Ok(String::from_utf8_lossy(&output.stdout).trim_end_matches('\n').to_owned())
 }
 
-/// A port that nobody listens on at this moment.
+/// A port that nobody listens on at this moment, and that no outgoing connection will be given: a server that is stopped finds
+/// its port free when it starts again.
 ///
 /// # Errors
 /// When the machine has none left.
 pub fn free_port() -> Result<u16, Failure> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).and_then(|l| l.local_addr());
-    listener.map(|address| address.port()).map_err(|e| Failure::io("no free port", e))
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let first_outgoing: u16 = range.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(32768);
+    let candidates = 10_000..first_outgoing.max(20_000);
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let found = (0..1000).map(|_| rand::random_range(candidates.clone())).find(is_free);
+    found.ok_or_else(|| Failure::Missing("no free port was found".into()))
 }
 
 /// One `initdb` for each name and process: it takes a second, a copy of its outcome a tenth of one.
@@ -285,7 +291,8 @@ fn directory(binaries: &Binaries, name: &str) -> Result<TempDir, Failure> {
 }
 
 fn guard(home: &Path) -> Result<Guard, Failure> {
-    const CLEAN_UP: &str = r#"[ -e "$1/data/postmaster.pid" ] && kill -QUIT "$(head -n 1 "$1/data/postmaster.pid")"; rm -rf "$1""#;
+    const CLEAN_UP: &str =
+        r#"[ -e "$1/data/postmaster.pid" ] && kill -QUIT "$(head -n 1 "$1/data/postmaster.pid")"; rm -rf "$1""#;
     Guard::new(CLEAN_UP, &[&home.to_string_lossy()]).map_err(|e| Failure::io("cannot start a guard", e))
 }
 

@@ -2,11 +2,15 @@
 //!
 //! The tests stand on the same parts.
 
+pub mod admin;
 pub mod binaries;
 pub mod cluster;
+pub mod compare;
 mod failure;
 mod guard;
+pub mod pgbench;
 pub mod process;
+pub mod proxy;
 
 pub use failure::Failure;
 pub use guard::Guard;
