@@ -43,7 +43,7 @@ pub struct Load {
     pub seconds: u32,
     pub protocol: Protocol,
     pub script: Script,
-    /// Kilometres of options are not needed; these few are passed on as they are.
+    /// Further options, passed on as they are.
     pub extra: Vec<String>,
 }
 
@@ -59,6 +59,8 @@ pub struct Report {
     pub transactions: u64,
     pub failed: u64,
     pub tps: f64,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
     /// What it wrote to stderr beside its notes.
     pub errors: String,
 }
@@ -99,6 +101,7 @@ impl Running {
         let errors = String::from_utf8_lossy(&output.stderr);
         let mut report = parse(&String::from_utf8_lossy(&output.stdout));
         report.success = output.status.success();
+        report.signal = std::os::unix::process::ExitStatusExt::signal(&output.status);
         report.errors = errors.lines().filter(|line| line.contains("error:")).collect::<Vec<_>>().join("\n");
         Ok(report)
     }
