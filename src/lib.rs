@@ -8,6 +8,7 @@
 pub mod side;
 pub mod phase;
 pub mod error;
+pub mod shutdown;
 pub mod config;
 pub mod telemetry;
 // pure

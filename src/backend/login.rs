@@ -210,3 +210,13 @@ async fn await_ready(mut channel: Channel) -> Result<Backend, LoginError> {
         }
     }
 }
+
+/// A client's identity on both backends: with this, anybody may open one more connection for it.
+#[derive(Clone)]
+pub struct Identity {
+    /// As the client named itself.
+    pub user: String,
+    /// The client's start-up parameters; user and database are replaced at each login.
+    pub parameters: Vec<(String, String)>,
+    pub credentials: crate::side::BySide<Credentials>,
+}

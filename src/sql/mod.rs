@@ -9,6 +9,16 @@
 //! Nothing that either tier prints is ever executed: rewriting inserts text into the client's own.
 
 pub mod capture;
+mod dml;
+mod fingerprint;
+mod hints;
 pub mod lex;
-pub mod scan;
+mod scan;
 pub mod tree;
+mod view;
+
+pub use dml::{Dml, Verb};
+pub use fingerprint::{Fingerprint, normalised};
+pub use hints::Hints;
+pub use scan::{Kind, Script, Statement, scan};
+pub use view::Name;
