@@ -56,6 +56,11 @@ impl LinkState {
         LinkState::Detached,
     ];
 
+    /// Whether the secondary is being carried on, if late: reads that may be as old as that may go there.
+    pub fn carries(self) -> bool {
+        matches!(self, LinkState::Running | LinkState::Degraded | LinkState::Paused)
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             LinkState::Stopped => "stopped",

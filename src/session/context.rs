@@ -31,7 +31,7 @@ pub struct Uncaptured {
 
 /// What every session of the process works with.
 pub struct Context {
-    pub config: Config,
+    pub config: Arc<Config>,
     pub addresses: BySide<Address>,
     pub registry: Arc<Registry>,
     pub ledger: Arc<Ledger>,
@@ -53,7 +53,7 @@ pub struct User {
 
 impl Context {
     pub fn new(
-        config: Config,
+        config: Arc<Config>,
         addresses: BySide<Address>,
         users: HashMap<String, User>,
         registry: Arc<Registry>,

@@ -540,7 +540,7 @@ impl Session {
                 Freshness::Session => ledger.applied() >= self.last_write,
                 Freshness::Within(bound) => ledger.report().lag_seconds <= bound.as_secs_f64(),
             },
-            link_up: matches!(ledger.state(), LinkState::Running | LinkState::Paused | LinkState::Degraded),
+            link_up: ledger.state().carries(),
             bucket,
             forced: read.forced,
         };

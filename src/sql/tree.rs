@@ -28,6 +28,8 @@ pub struct ReadShape {
     pub with: Vec<String>,
     /// Functions called, table functions among them.
     pub functions: Vec<Name>,
+    /// LIMIT, OFFSET or FETCH stands somewhere in it.
+    pub has_limit: bool,
 }
 
 /// Why a text is not known to be a read.
@@ -135,6 +137,7 @@ impl Visitor for Collector {
         if !reads || !query.locks.is_empty() {
             return ControlFlow::Break(Unreadable::NotARead);
         }
+        self.shape.has_limit |= query.limit_clause.is_some() || query.fetch.is_some();
         let ctes = query.with.iter().flat_map(|with| &with.cte_tables);
         self.shape.with.extend(ctes.map(|cte| match cte.alias.name.quote_style {
             Some(_) => cte.alias.name.value.clone(),
