@@ -33,5 +33,6 @@ pub mod server;
 pub mod runbook;
 pub mod admin;
 // assembly
+pub mod app;
 pub mod demo;
 pub mod cli;

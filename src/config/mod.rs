@@ -5,6 +5,7 @@ mod load;
 mod values;
 
 pub use load::ConfigError;
+pub use values::parse_duration;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

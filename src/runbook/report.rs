@@ -134,6 +134,12 @@ impl Conductor {
         Ok(history(&connection, limit).await?)
     }
 
+    /// Entries that the secondary refuses for good, oldest first.
+    pub async fn parked(&self, limit: i64) -> Result<Vec<crate::store::parked::Parked>, Trouble> {
+        let connection = self.connect(self.policy().primary()).await?;
+        Ok(crate::store::parked::list(&connection, limit).await?)
+    }
+
     pub async fn tables(&self) -> Result<Vec<TableReport>, Trouble> {
         let policy = self.policy();
         let connection = self.connect(policy.primary()).await?;

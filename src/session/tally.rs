@@ -67,7 +67,7 @@ pub struct Tally {
     pub uncaptured: AtomicU64,
     pub sampled: AtomicU64,
     pub client_errors: AtomicU64,
-    pub backend_errors: [AtomicU64; 2],
+    backend_errors: [AtomicU64; 2],
 }
 
 fn index(side: Side) -> usize {
@@ -99,6 +99,10 @@ impl Tally {
 
     pub fn latency(&self, class: Class, side: Side) -> &Latency {
         &self.statements[class as usize][index(side)]
+    }
+
+    pub fn backend_errors_on(&self, side: Side) -> u64 {
+        self.backend_errors[index(side)].load(Relaxed)
     }
 
     pub fn backend_error(&self, side: Side) {
