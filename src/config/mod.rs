@@ -142,6 +142,8 @@ pub struct Link {
     pub poll: Duration,
     /// How often the carried part of the journal is removed.
     pub clean_up: Duration,
+    /// How long the link waits, at most, for those who use an aligned pair of snapshots to open their transactions.
+    pub align_hold: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -205,6 +207,7 @@ impl Default for Config {
                 retry_max: Duration::from_secs(5),
                 poll: Duration::from_millis(200),
                 clean_up: Duration::from_secs(1),
+                align_hold: Duration::from_secs(2),
             },
             journal: Journal { max_bytes: 10 << 30 },
             timeouts: Timeouts {

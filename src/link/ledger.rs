@@ -229,6 +229,35 @@ impl Ledger {
         self.lock().counts = counts;
     }
 
+    /// Touches that will never be carried: the journal was cleared.
+    pub fn discarded(&self, touches: u64) {
+        let counts = &mut self.lock().counts;
+        counts.discarded += touches;
+        counts.queued -= touches as i64;
+    }
+
+    /// Parked entries went back into the journal.
+    pub fn parked_retried(&self, entries: u64) {
+        {
+            let counts = &mut self.lock().counts;
+            counts.parked = counts.parked.saturating_sub(entries);
+            counts.queued += entries as i64;
+        }
+        self.commits.notify_one();
+    }
+
+    /// Parked entries were given up.
+    pub fn parked_discarded(&self, entries: u64) {
+        let counts = &mut self.lock().counts;
+        counts.parked = counts.parked.saturating_sub(entries);
+        counts.discarded += entries;
+    }
+
+    /// The figures of touches alone.
+    pub fn counts(&self) -> Counts {
+        self.lock().counts
+    }
+
     /// How long the oldest commit has been waiting for the secondary.
     pub fn oldest_wait(&self) -> Option<Duration> {
         self.lock().waiting_since.first().map(|&(_, since)| since.elapsed())
