@@ -108,7 +108,7 @@ fn only_what_was_committed_is_carried() {
 
         let mut outer = client.transaction().await.expect("begin");
         outer.query_one(&insert, &[&"kept"]).await.expect("a row");
-        let inner = outer.savepoint("inner").await.expect("savepoint");
+        let inner = outer.savepoint("nested").await.expect("savepoint");
         inner.query_one(&insert, &[&"undone"]).await.expect("a row");
         let error = inner.query_one(&insert, &[&"kept"]).await.expect_err("a duplicate");
         assert_eq!(error.code().map(tokio_postgres::error::SqlState::code), Some("23505"));
