@@ -221,6 +221,7 @@ impl Carrier {
             }
             Ok(Quick::Beyond) => return self.thorough(session, cycle, begun).await,
             Err(failure) if failure.remedy() != Remedy::Retry => {
+                tracing::debug!(%failure, "a quick cycle was refused, a thorough one follows");
                 session.recover().await?;
                 return self.thorough(session, cycle, begun).await;
             }

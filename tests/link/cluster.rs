@@ -48,9 +48,15 @@ impl Servers {
     }
 }
 
-pub async fn open(config: &Config, side: Side) -> Connection {
+/// A connection of pgduet's own, as it is.
+pub async fn own(config: &Config, side: Side) -> Connection {
     let opened = Connection::open(side, config.backends.get(side), Purpose::Control, &config.timeouts).await;
-    let connection = opened.expect("connect to a test server");
+    opened.expect("connect to a test server")
+}
+
+/// A connection as an application has it.
+pub async fn open(config: &Config, side: Side) -> Connection {
+    let connection = own(config, side).await;
     connection.batch_execute("SET search_path = public, pg_catalog").await.expect("search_path");
     connection
 }

@@ -12,7 +12,7 @@ use pgduet::link::{Catalogs, LinkHandle};
 use pgduet::side::Side;
 use pgduet::store::schema;
 
-use crate::cluster::{Servers, open};
+use crate::cluster::{Servers, open, own};
 
 const BOUND: Duration = Duration::from_secs(60);
 
@@ -78,7 +78,9 @@ impl Rig {
         self.barrier().await;
         for table in tables {
             let (old, new) = (contents(&self.old, table).await, contents(&self.new, table).await);
-            assert!(old == new, "{table} differs: {} rows on old, {} on new", old.len(), new.len());
+            let parked = "SELECT coalesce(string_agg(DISTINCT error, '; '), 'nothing') FROM pgduet.parked";
+            let parked = if old == new { String::new() } else { self.primary(parked).await };
+            assert!(old == new, "{table}: {} rows on old, {} on new; parked: {parked}", old.len(), new.len());
         }
     }
 
@@ -115,8 +117,8 @@ impl Prepared {
         let config = self.config;
         let old = open(&config, Side::Old).await;
         let new = open(&config, Side::New).await;
-        let on_old = introspect::read(&old, &config.mirror).await.expect("introspect");
-        let on_new = introspect::read(&new, &config.mirror).await.expect("introspect");
+        let on_old = introspect::read(&own(&config, Side::Old).await, &config.mirror).await.expect("introspect");
+        let on_new = introspect::read(&own(&config, Side::New).await, &config.mirror).await.expect("introspect");
         let catalogs = introspect::pair(on_old, on_new).catalogs;
         let ledger = Arc::new(Ledger::default());
         let link = LinkHandle::new(Arc::clone(&config), Arc::clone(&ledger));
@@ -127,7 +129,9 @@ impl Prepared {
 
 /// Every row of a table as text, in an order of its own.
 pub async fn contents(connection: &Connection, table: &str) -> Vec<String> {
-    let sql = format!("SELECT t::text FROM public.{table} AS t ORDER BY t::text COLLATE \"C\"");
+    let sql = format!(
+        "SELECT (every_row.*)::text FROM public.{table} AS every_row ORDER BY (every_row.*)::text COLLATE \"C\""
+    );
     let rows = connection.query(&sql, &[]).await.expect(table);
     rows.iter().map(|row| row.get(0)).collect()
 }

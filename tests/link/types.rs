@@ -107,6 +107,15 @@ async fn values_of_every_kind_are_carried() {
 }
 
 #[tokio::test]
+async fn keys_that_the_database_generates_are_carried() {
+    let rig = Rig::start("identity", "CREATE TABLE v (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, a int)").await;
+    rig.run("INSERT INTO v (a) VALUES (1), (2) RETURNING pgduet.capture(v.tableoid, v.id::text)").await;
+    rig.run("UPDATE v SET a = 3 RETURNING pgduet.capture(v.tableoid, v.id::text)").await;
+    rig.equal(&["v"]).await;
+    assert_eq!(rig.ledger.counts().parked, 0);
+}
+
+#[tokio::test]
 async fn columns_of_other_types_and_orders_on_new_are_carried() {
     let old = "CREATE TABLE v (id int PRIMARY KEY, a int, b varchar(10), c timestamp)";
     let new = "CREATE TABLE v (c timestamptz, b text, extra_free int GENERATED ALWAYS AS (1) STORED, a bigint, id bigint PRIMARY KEY)";
