@@ -33,5 +33,5 @@ pub mod server;
 pub mod runbook;
 pub mod admin;
 // assembly
-pub mod cli;
 pub mod demo;
+pub mod cli;
