@@ -90,3 +90,70 @@ async fn measure_what_capture_costs() {
         }
     }
 }
+
+const TPC_B: &str = "CREATE TABLE branches (bid int PRIMARY KEY, bbalance int, filler char(88)); \
+    CREATE TABLE tellers (tid int PRIMARY KEY, bid int, tbalance int, filler char(84)); \
+    CREATE TABLE accounts (id int PRIMARY KEY, bid int, balance int, filler char(84)); \
+    CREATE TABLE history (tid int, bid int, aid int, delta int, mtime timestamp, filler char(22)); \
+    INSERT INTO branches SELECT i, 0, '' FROM generate_series(1, 10) i; INSERT INTO tellers SELECT i, i / 10, 0, '' FROM generate_series(1, 100) i; \
+    INSERT INTO accounts SELECT i, 1, 0, '' FROM generate_series(1, 100000) i; ANALYZE";
+
+/// One client's transactions, for two seconds; returns how many.
+async fn tpc_b(rig: &Rig, seed: i32, captured: bool) -> u64 {
+    let client = cluster::open(&rig.config, Side::Old).await;
+    let returning = |text: &str| if captured { format!(" RETURNING {text}") } else { String::new() };
+    let capture = |table: &str, key: &str| returning(&format!("pgduet.capture({table}.tableoid, {table}.{key}::text)"));
+    let row = "pgduet.capture_row(history.tableoid, history.tid::text, history.bid::text, history.aid::text, history.delta::text, \
+        (pg_catalog.to_json(history.mtime) OPERATOR(pg_catalog.#>>) '{}'), history.filler::text)";
+    let texts = [
+        format!("UPDATE accounts SET balance = balance + 1 WHERE id = $1{}", capture("accounts", "id")),
+        "SELECT balance FROM accounts WHERE id = $1".into(),
+        format!("UPDATE tellers SET tbalance = tbalance + 1 WHERE tid = 1 + $1 % 100{}", capture("tellers", "tid")),
+        format!("UPDATE branches SET bbalance = bbalance + 1 WHERE bid = 1 + $1 % 10{}", capture("branches", "bid")),
+        format!("INSERT INTO history VALUES (1, 1, $1, 1, now(), NULL){}", returning(row)),
+    ];
+    let mut statements = Vec::new();
+    for text in &texts {
+        statements.push(client.prepare(text).await.expect("prepare"));
+    }
+    let (begun, mut done) = (Instant::now(), 0);
+    let mut id = seed;
+    while begun.elapsed().as_secs() < 4 {
+        id = (id.wrapping_mul(7919).wrapping_add(104_729)).rem_euclid(100_000) + 1;
+        client.batch_execute("BEGIN").await.expect("begin");
+        for statement in &statements {
+            client.query(statement, &[&id]).await.expect("statement");
+        }
+        client.batch_execute("COMMIT").await.expect("commit");
+        if captured {
+            rig.ledger.acked(rig.ledger.committed(4)).await;
+        }
+        done += 1;
+    }
+    done
+}
+
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn measure_throughput_when_commits_wait_for_both() {
+    let rig = Rig::start("tpc_b", TPC_B).await;
+    for clients in [1, 8, 32] {
+        let mut figures = Vec::new();
+        for captured in [false, true] {
+            let all = (0..clients).map(|seed| tpc_b(&rig, seed, captured));
+            let (cycles, begun) = (rig.ledger.applied(), Instant::now());
+            let done: u64 = futures_util::future::join_all(all).await.iter().sum();
+            let cycles = (rig.ledger.applied() - cycles) as f64 / begun.elapsed().as_secs_f64();
+            figures.push(done as f64 / begun.elapsed().as_secs_f64());
+            if captured {
+                println!(
+                    "{clients} clients: {:.0} direct, {:.0} on both (x {:.2}), {cycles:.0} cycles/s",
+                    figures[0],
+                    figures[1],
+                    figures[1] / figures[0]
+                );
+            }
+        }
+    }
+    rig.barrier().await;
+}
