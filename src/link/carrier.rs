@@ -217,10 +217,12 @@ impl Carrier {
             }
             Ok(Quick::Unknown(rel)) => {
                 self.look_again(session, rel).await?;
-                return Ok(self.ledger.commits.notify_one());
+                self.ledger.commits.notify_one();
+                return Ok(());
             }
             Ok(Quick::Beyond) => return self.thorough(session, cycle, begun).await,
             Err(failure) if failure.remedy() != Remedy::Retry => {
+                tracing::debug!(%failure, "a quick cycle was refused, a thorough one follows");
                 session.recover().await?;
                 return self.thorough(session, cycle, begun).await;
             }

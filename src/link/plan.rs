@@ -20,7 +20,7 @@ pub struct Sql {
 pub enum Put {
     /// The secondary has a unique index over the key.
     Upsert(Sql),
-    /// It has not, or only a deferrable one: rows of these keys are deleted first.
+    /// It has not, or only a deferrable one, or a column cannot be updated: rows of these keys are deleted first.
     Insert(Sql),
 }
 
@@ -295,12 +295,17 @@ impl Maker<'_> {
         let insert = insert(to, pairs, |p, n| p.received(&format!("u.c{n}")), &unnest(pairs));
         let parameters = pairs.iter().map(Pair::array).collect();
         let key_names: Vec<&str> = keys.iter().map(|k| k.to.name.as_str()).collect();
-        if !self.secondary.1.has_arbiter(to.oid, &key_names) {
+        let fixed = |p: &&Pair<'_>| self.secondary.1.is_fixed(to.oid, &p.to.name);
+        let is_key = |p: &&Pair<'_>| key_names.contains(&p.to.name.as_str());
+        let replaced = pairs.iter().any(|p| fixed(&p) && !is_key(&p));
+        if replaced || !self.secondary.1.has_arbiter(to.oid, &key_names) {
             return Put::Insert(Sql { text: insert, parameters });
         }
         let target = list(key_names.iter().map(|name| quote_ident(name)));
-        let assigned = list(pairs.iter().map(|p| format!("{0} = excluded.{0}", quote_ident(&p.to.name))));
-        let text = format!("{insert} ON CONFLICT ({target}) DO UPDATE SET {assigned}");
+        let free = pairs.iter().filter(|p| !fixed(p));
+        let assigned = list(free.map(|p| format!("{0} = excluded.{0}", quote_ident(&p.to.name))));
+        let action = if assigned.is_empty() { "NOTHING".into() } else { format!("UPDATE SET {assigned}") };
+        let text = format!("{insert} ON CONFLICT ({target}) DO {action}");
         Put::Upsert(Sql { text, parameters })
     }
 

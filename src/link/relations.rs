@@ -1,7 +1,7 @@
 //! What the link has to know of a side's tables beyond the catalog: how keys are compared, what is a partition of what, and
 //! which foreign keys change other tables' rows on their own.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tokio_postgres::Row;
 
@@ -34,15 +34,18 @@ pub struct Relations {
     /// The topmost partitioned table of each partition.
     roots: HashMap<u32, u32>,
     pub foreign_keys: Vec<ForeignKey>,
+    /// GENERATED ALWAYS AS IDENTITY: may be inserted, with OVERRIDING SYSTEM VALUE, but never updated to a value.
+    identities: HashSet<(u32, String)>,
 }
 
 impl Relations {
     pub async fn read(connection: &Connection) -> Result<Self, tokio_postgres::Error> {
-        let (operators, arbiters, roots, foreign_keys) = futures_util::try_join!(
+        let (operators, arbiters, roots, foreign_keys, identities) = futures_util::try_join!(
             connection.query(EQUALITY, &[]),
             connection.query(ARBITERS, &[]),
             connection.query(ROOTS, &[]),
-            connection.query(FOREIGN_KEYS, &[])
+            connection.query(FOREIGN_KEYS, &[]),
+            connection.query(IDENTITIES, &[])
         )?;
         let mut relations = Relations::default();
         for row in operators {
@@ -57,7 +60,15 @@ impl Relations {
             relations.roots.insert(row.try_get(0)?, row.try_get(1)?);
         }
         relations.foreign_keys = foreign_keys.iter().map(foreign_key).collect::<Result<_, _>>()?;
+        for row in identities {
+            relations.identities.insert((row.try_get(0)?, row.try_get(1)?));
+        }
         Ok(relations)
+    }
+
+    /// Whether a column can be inserted but not updated.
+    pub fn is_fixed(&self, table: u32, column: &str) -> bool {
+        self.identities.contains(&(table, column.to_string()))
     }
 
     /// `OPERATOR(schema.=)` for a column of a unique index; the built-in one otherwise.
@@ -113,3 +124,6 @@ const FOREIGN_KEYS: &str = "SELECT c.conrelid, \
         JOIN pg_attribute a ON a.attrelid = c.confrelid AND a.attnum = k.n ORDER BY k.i), \
       c.confdeltype IN ('c', 'n', 'd') \
     FROM pg_constraint c WHERE c.contype = 'f' AND c.conparentid = 0 ORDER BY c.oid";
+
+const IDENTITIES: &str =
+    "SELECT attrelid, attname::text FROM pg_attribute WHERE attidentity = 'a' AND NOT attisdropped";

@@ -39,8 +39,9 @@ pub async fn park(connection: &Connection, entries: &[Parking<'_>]) -> Result<u6
     for entry in entries {
         let row = connection
             .query_one(
-                "INSERT INTO pgduet.parked AS p (rel, table_name, op, key, sqlstate, error) VALUES ($1, $2, $3::text::\"char\", $4, $5, $6) \
-                 ON CONFLICT (rel, op, md5(key::text)) WHERE discarded_at IS NULL \
+                "INSERT INTO pgduet.parked AS p (rel, table_name, op, key, key_digest, sqlstate, error) \
+                 VALUES ($1, $2, $3::text::\"char\", $4, md5($4::text[]::text), $5, $6) \
+                 ON CONFLICT (rel, op, key_digest) WHERE discarded_at IS NULL \
                  DO UPDATE SET sqlstate = excluded.sqlstate, error = excluded.error, at = now() RETURNING p.xmax = 0",
                 &[&entry.rel, &entry.table, &entry.op, &entry.key, &entry.sqlstate, &entry.error],
             )

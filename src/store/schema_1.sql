@@ -57,13 +57,14 @@ CREATE TABLE pgduet.parked (
     table_name text NOT NULL,
     op "char" NOT NULL,
     key text[] NOT NULL,
+    key_digest text NOT NULL,
     sqlstate text NOT NULL,
     error text NOT NULL,
     at timestamptz NOT NULL DEFAULT now(),
     discarded_at timestamptz,
     discarded_by text
 );
-CREATE UNIQUE INDEX parked_entry ON pgduet.parked (rel, op, md5(key::text)) WHERE discarded_at IS NULL;
+CREATE UNIQUE INDEX parked_entry ON pgduet.parked (rel, op, key_digest) WHERE discarded_at IS NULL;
 
 CREATE TABLE pgduet.detached (
     only_row bool PRIMARY KEY DEFAULT true CHECK (only_row),
