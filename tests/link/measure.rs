@@ -98,6 +98,20 @@ const TPC_B: &str = "CREATE TABLE branches (bid int PRIMARY KEY, bbalance int, f
     INSERT INTO branches SELECT i, 0, '' FROM generate_series(1, 10) i; INSERT INTO tellers SELECT i, i / 10, 0, '' FROM generate_series(1, 100) i; \
     INSERT INTO accounts SELECT i, 1, 0, '' FROM generate_series(1, 100000) i; ANALYZE";
 
+/// CPU seconds that a process has used.
+fn cpu_seconds(pid: &str) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
+    let fields: Vec<&str> = stat.rsplit(')').next().expect("fields").split_whitespace().collect();
+    let ticks = |i: usize| fields[i].parse::<f64>().expect("ticks");
+    (ticks(11) + ticks(12)) / 100.0
+}
+
+/// CPU seconds of the link's two server processes, and of this process.
+async fn link_cpu(rig: &Rig) -> [f64; 3] {
+    let sql = "SELECT pid::text FROM pg_stat_activity WHERE application_name = 'pgduet link' AND datname = current_database()";
+    [rig.primary(sql).await, rig.secondary(sql).await, "self".into()].map(|pid| cpu_seconds(&pid))
+}
+
 /// One client's transactions, for two seconds; returns how many.
 async fn tpc_b(rig: &Rig, seed: i32, captured: bool) -> u64 {
     let client = cluster::open(&rig.config, Side::Old).await;
@@ -137,21 +151,25 @@ async fn tpc_b(rig: &Rig, seed: i32, captured: bool) -> u64 {
 #[ignore = "a measurement"]
 async fn measure_throughput_when_commits_wait_for_both() {
     let rig = Rig::start("tpc_b", TPC_B).await;
+    rig.barrier().await;
     let wanted = std::env::var("PGDUET_MEASURE_CLIENTS").ok().and_then(|n| n.parse().ok());
     for clients in wanted.map_or(vec![1, 8, 32], |n| vec![n]) {
         let mut figures = Vec::new();
         for captured in [false, true] {
             let all = (0..clients).map(|seed| tpc_b(&rig, seed, captured));
+            let before = link_cpu(&rig).await;
             let (cycles, begun) = (rig.ledger.applied(), Instant::now());
             let done: u64 = futures_util::future::join_all(all).await.iter().sum();
-            let cycles = (rig.ledger.applied() - cycles) as f64 / begun.elapsed().as_secs_f64();
+            let cycles = (rig.ledger.applied() - cycles) as f64;
+            let after = link_cpu(&rig).await;
+            let [on_primary, on_secondary, _] = std::array::from_fn(|i| (after[i] - before[i]) * 1e6 / cycles);
+            let cycles = cycles / begun.elapsed().as_secs_f64();
             figures.push(done as f64 / begun.elapsed().as_secs_f64());
             if captured {
+                let (direct, both) = (figures[0], figures[1]);
+                println!("{clients} clients: {direct:.0} direct, {both:.0} on both (x {:.2})", both / direct);
                 println!(
-                    "{clients} clients: {:.0} direct, {:.0} on both (x {:.2}), {cycles:.0} cycles/s",
-                    figures[0],
-                    figures[1],
-                    figures[1] / figures[0]
+                    "  {cycles:.0} cycles/s of {on_primary:.0} us CPU on the primary, {on_secondary:.0} us on the secondary"
                 );
             }
         }
