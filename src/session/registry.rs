@@ -98,7 +98,9 @@ impl Registry {
     }
 
     fn older_than(&self, generation: u64) -> usize {
-        let is_older = |slot: &&Arc<AtomicU64>| !matches!(slot.load(Ordering::SeqCst), NO_TRANSACTION) && slot.load(Ordering::SeqCst) < generation;
+        let is_older = |slot: &&Arc<AtomicU64>| {
+            !matches!(slot.load(Ordering::SeqCst), NO_TRANSACTION) && slot.load(Ordering::SeqCst) < generation
+        };
         self.lock().slots.values().filter(is_older).count()
     }
 
