@@ -26,6 +26,7 @@ mod kind;
 mod name;
 mod normal;
 mod query;
+mod surface;
 
 pub use capture::{Capture, Insertion, Reason, Rewritten, capture, insertions, rewrite};
 pub use dml::{Carrier, Dml, Verb};
@@ -33,4 +34,4 @@ pub use hints::Hints;
 pub use kind::{Copy, Isolation, Kind, Modes};
 pub use name::{Name, constant};
 pub use scan::{Fingerprint, Script, Statement, normalised, scan, scan_with};
-// pub use tree::{ReadShape, Unreadable, read_shape};
+pub use tree::{ReadShape, Unreadable, read_shape};
