@@ -9,7 +9,7 @@ use std::time::Duration;
 use pgduet::demo::pgbench::{Protocol, Script};
 
 use support::client::{block_on, connect};
-use support::{Duo, eventually, seconds};
+use support::{Duo, seconds};
 
 /// A long enough look at the reads' counters.
 const ENOUGH: u64 = 4000;
@@ -39,7 +39,7 @@ fn share_of_new(duo: &Duo) -> f64 {
     let counts = || (duo.count("/reads/old_total"), duo.count("/reads/new_total"));
     let (old, new) = counts();
     let mut share = 0.0;
-    eventually("enough reads", Duration::from_secs(30), || {
+    duo.eventually("enough reads", Duration::from_secs(30), || {
         let (old, new) = (counts().0 - old, counts().1 - new);
         #[allow(clippy::cast_precision_loss, reason = "small counts")]
         let percent = new as f64 * 100.0 / (old + new).max(1) as f64;
@@ -115,11 +115,11 @@ fn a_row_changed_behind_the_proxys_back_is_found() {
     for aid in 1..=20 {
         assert_eq!(read(aid), "0");
     }
-    eventually("equal reads are compared", Duration::from_secs(10), || duo.count("/shadow/matched_total") >= 20);
+    duo.eventually("equal reads are compared", Duration::from_secs(10), || duo.count("/shadow/matched_total") >= 20);
     assert_eq!(duo.count("/shadow/mismatched_total"), 0);
     duo.new.sql("app", "UPDATE pgbench_accounts SET abalance = 987654 WHERE aid = 7").expect("an update");
     assert_eq!(read(7), "0");
-    eventually("the difference is a finding", Duration::from_secs(5), || {
+    duo.eventually("the difference is a finding", Duration::from_secs(5), || {
         let findings = duo.admin().get("/api/findings").expect("findings").to_string();
         findings.contains("pgbench_accounts")
     });
@@ -142,7 +142,7 @@ fn an_undisturbed_load_has_no_mismatch() {
     for running in [writing, reading] {
         duo.expect_clean(running.finish().expect("pgbench"));
     }
-    eventually("reads are compared", Duration::from_secs(10), || duo.count("/shadow/compared_total") > 100);
+    duo.eventually("reads are compared", Duration::from_secs(10), || duo.count("/shadow/compared_total") > 100);
     let findings = duo.admin().get("/api/findings").expect("findings");
     assert_eq!(duo.count("/shadow/mismatched_total"), 0, "{findings}");
     duo.expect_equal();
