@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::gates::{self, Gate};
 use super::{Conductor, PolicyView, Trouble};
 use crate::backend::introspect::Paired;
+use crate::link::ledger::LinkState;
 use crate::routing::{Ack, Percent, Phase, Policy};
 use crate::side::Side;
 use crate::store::control::{self, Change, Settings, Swapped};
@@ -126,7 +127,27 @@ impl Conductor {
         let generation = entered?;
         self.context.registry.all_past(generation, self.context.config.timeouts.phase_change).await?;
         tracing::info!(phase = %wanted.phase, "every transaction of the former phase has ended");
+        self.link_has_begun().await;
         Ok(self.view())
+    }
+
+    /// Gives the link the time to connect, so that whoever asked for the phase finds it carrying. The phase does not depend on it.
+    async fn link_has_begun(&self) {
+        let ledger = self.link.ledger();
+        let begun = async {
+            loop {
+                let progress = ledger.progress.notified();
+                tokio::pin!(progress);
+                progress.as_mut().enable();
+                if ledger.state() != LinkState::Starting {
+                    return;
+                }
+                progress.await;
+            }
+        };
+        if tokio::time::timeout(self.context.config.timeouts.connect, begun).await.is_err() {
+            tracing::warn!("the link has not connected yet; it goes on trying");
+        }
     }
 
     async fn enforce_dual_write(
