@@ -8,6 +8,7 @@
 pub mod side;
 pub mod phase;
 pub mod error;
+pub mod shutdown;
 pub mod config;
 pub mod telemetry;
 // pure
@@ -32,5 +33,6 @@ pub mod server;
 pub mod runbook;
 pub mod admin;
 // assembly
-pub mod cli;
+pub mod app;
 pub mod demo;
+pub mod cli;

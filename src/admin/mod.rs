@@ -1,1 +1,77 @@
-//! admin
+//! The admin port: HTTP and JSON for operators and their tools, and the metrics.
+
+mod api;
+mod guard;
+mod metrics;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, patch, post};
+use tokio::net::TcpListener;
+
+use crate::runbook::Conductor;
+use guard::Guard;
+use metrics::Metrics;
+
+/// The longest body that is read, bytes.
+const MAX_BODY: usize = 64 << 10;
+
+/// What every handler works with.
+#[derive(Clone)]
+pub struct Admin {
+    conductor: Arc<Conductor>,
+    metrics: Arc<Metrics>,
+    guard: Arc<Guard>,
+}
+
+/// A bound admin port, not yet served.
+pub struct Bound {
+    listener: std::net::TcpListener,
+    pub address: SocketAddr,
+    admin: Admin,
+}
+
+/// Binds the port and reads the token. Errors name the key at fault.
+pub fn bind(conductor: Arc<Conductor>) -> Result<Bound, String> {
+    let config = &conductor.context.config.admin;
+    let failed = |e: io::Error| format!("admin.listen: {}: {e}", config.listen);
+    let listener = std::net::TcpListener::bind(config.listen).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    let guard = Arc::new(Guard::new(config)?);
+    let metrics = Arc::new(Metrics::new());
+    let admin = Admin { conductor, metrics, guard };
+    Ok(Bound { listener, address, admin })
+}
+
+impl Bound {
+    /// Serves until the process ends.
+    pub async fn serve(self) -> io::Result<()> {
+        axum::serve(TcpListener::from_std(self.listener)?, router(self.admin)).await
+    }
+}
+
+fn router(admin: Admin) -> Router {
+    let open = Router::new()
+        .route("/healthz", get(api::healthz))
+        .route("/readyz", get(api::readyz))
+        .route("/", get(api::page));
+    let guarded = Router::new()
+        .route("/metrics", get(api::metrics))
+        .route("/api/status", get(api::status))
+        .route("/api/policy", patch(api::change_policy).get(api::policy))
+        .route("/api/tables", get(api::tables))
+        .route("/api/history", get(api::history))
+        .route("/api/findings", get(api::findings))
+        .route("/api/statements", get(api::statements))
+        .route("/api/route", get(api::route))
+        .route("/api/barrier", post(api::barrier))
+        .route("/api/link/{order}", post(api::order_link))
+        .route("/api/parked", get(api::parked).post(api::order_parked))
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&admin.guard), guard::check));
+    open.merge(guarded).layer(DefaultBodyLimit::max(MAX_BODY)).fallback(api::not_found).with_state(admin)
+}

@@ -10,7 +10,9 @@ use postgres_protocol::authentication::md5_hash;
 use postgres_protocol::authentication::sasl::{ChannelBinding, ScramSha256};
 use tokio::net::TcpStream;
 
+use crate::backend::control::{ConnectError, Target};
 use crate::net::{Channel, tune};
+use crate::side::{BySide, Side};
 use crate::wire::{HEADER, Header, Writer, back, cstr, front};
 
 /// A longer message during start-up is no PostgreSQL's, bytes.
@@ -25,19 +27,10 @@ pub struct Address {
 }
 
 impl Address {
-    /// From a libpq URL. Errors say what is missing.
-    pub fn from_url(url: &str) -> Result<Self, String> {
-        let config: tokio_postgres::Config = url.parse().map_err(|e| format!("not a Postgres URL: {e}"))?;
-        let host = match config.get_hosts().first() {
-            Some(tokio_postgres::config::Host::Tcp(host)) => host.clone(),
-            Some(tokio_postgres::config::Host::Unix(_)) => {
-                return Err("a Unix socket is not supported; give host and port".into());
-            }
-            None => return Err("the URL names no host".into()),
-        };
-        let port = config.get_ports().first().copied().unwrap_or(5432);
-        let database = config.get_dbname().or(config.get_user()).ok_or("the URL names no database")?.to_owned();
-        Ok(Address { host, port, database })
+    /// From a libpq URL. Errors say what is wrong with it.
+    pub fn from_url(side: Side, url: &str) -> Result<Self, ConnectError> {
+        let target = Target::parse(side, url)?;
+        Ok(Address { host: target.host(), port: target.port(), database: target.database().to_owned() })
     }
 }
 
@@ -208,5 +201,22 @@ async fn await_ready(mut channel: Channel) -> Result<Backend, LoginError> {
             Some(&back::READY_FOR_QUERY) => return Ok(Backend { channel, parameters, key }),
             _ => {}
         }
+    }
+}
+
+/// A client's identity on both backends: with this, anybody may open one more connection for it.
+#[derive(Clone)]
+pub struct Identity {
+    /// As the client named itself.
+    pub user: String,
+    /// The client's start-up parameters; user and database are replaced at each login.
+    pub parameters: Vec<(String, String)>,
+    pub credentials: BySide<Credentials>,
+}
+
+impl Identity {
+    /// Whether a connection of one may serve the other: the same login with the same start-up settings.
+    pub fn is_same(&self, other: &Identity) -> bool {
+        std::ptr::eq(self, other) || (self.user == other.user && self.parameters == other.parameters)
     }
 }

@@ -95,7 +95,7 @@ pub enum Volatility {
 }
 
 /// One backend's schema, immutable once built.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Catalog {
     tables: Vec<Arc<Table>>,
     by_name: HashMap<String, Vec<usize>>,

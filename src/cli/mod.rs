@@ -1,1 +1,148 @@
-//! cli
+//! The command line.
+
+mod client;
+mod logs;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Config;
+use logs::LogFormat;
+
+/// Bad usage or a bad configuration, as most commands have it.
+const BAD_CONFIGURATION: u8 = 2;
+
+/// Moves a live application from one Postgres to another: a proxy in front of both.
+///
+/// Exit codes: 0 done; 1 not done, or not as it should be; 2 bad usage or configuration.
+#[derive(Parser)]
+#[command(name = "pgduet", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// How logs are written to stderr.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+    /// Least level that is logged: error, warn, info, debug, trace.
+    #[arg(long, global = true, env = "PGDUET_LOG", default_value = "info")]
+    log_level: tracing::Level,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the proxy in the foreground.
+    Serve {
+        #[arg(long, default_value = "proxy.yaml")]
+        config: PathBuf,
+    },
+    /// Installs or upgrades the schema pgduet on both backends; may be run again.
+    Init {
+        #[arg(long, default_value = "proxy.yaml")]
+        config: PathBuf,
+        /// Removes every trace from both backends instead.
+        #[arg(long)]
+        uninstall: bool,
+    },
+    /// Shows where the migration stands.
+    Status(client::Target),
+    /// Shows the phase, or changes it: old_only, dual_write.
+    Phase {
+        phase: Option<crate::routing::Phase>,
+        /// Override gates that may be overridden; recorded.
+        #[arg(long)]
+        force: bool,
+        /// Only say what the gates say.
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        target: client::Target,
+    },
+    /// Says where a statement would go now, and why.
+    Route {
+        sql: String,
+        #[arg(long, default_value = "")]
+        key: String,
+        #[command(flatten)]
+        target: client::Target,
+    },
+    /// Shows confirmed differences.
+    Findings(client::Target),
+    /// Shows the tables, how each is captured, and its sync state.
+    Tables(client::Target),
+    /// Shows the link, or holds it, lets it go on, gives it up: pause, resume, detach.
+    Link {
+        #[arg(value_parser = ["pause", "resume", "detach"])]
+        order: Option<String>,
+        #[command(flatten)]
+        target: client::Target,
+    },
+    /// Two throw-away databases, the proxy between them, a load, and a comparison at the end.
+    Demo {
+        /// Ends by itself after so long, with a summary and exit code 0 or 1.
+        #[arg(long)]
+        seconds: Option<u64>,
+    },
+}
+
+/// Runs what the command line asks for.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    logs::start(cli.log_format, cli.log_level);
+    match cli.command {
+        Command::Serve { config } => with_config(&config, serve),
+        Command::Init { config, uninstall } => with_config(&config, |config| init(config, uninstall)),
+        Command::Status(target) => client::show(&target, "/api/status"),
+        Command::Phase { phase, force, dry_run, target } => client::phase(&target, phase, force, dry_run),
+        Command::Route { sql, key, target } => client::route(&target, &sql, &key),
+        Command::Findings(target) => client::show(&target, "/api/findings"),
+        Command::Tables(target) => client::show(&target, "/api/tables"),
+        Command::Link { order, target } => client::link(&target, order.as_deref()),
+        Command::Demo { seconds } => crate::demo::run(seconds),
+    }
+}
+
+fn with_config(path: &std::path::Path, run: impl FnOnce(Config) -> ExitCode) -> ExitCode {
+    match Config::load(path) {
+        Ok(config) => run(config),
+        Err(error) => fail(BAD_CONFIGURATION, &error),
+    }
+}
+
+fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("pgduet: {error}");
+    ExitCode::from(code)
+}
+
+fn serve(config: Config) -> ExitCode {
+    match crate::app::serve(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error @ crate::app::AppError::Config(_)) => fail(BAD_CONFIGURATION, &error),
+        Err(error) => fail(1, &error),
+    }
+}
+
+fn init(config: Config, uninstall: bool) -> ExitCode {
+    use crate::backend::control::{Connection, Purpose};
+    use crate::side::Side;
+    use crate::store::schema;
+    let run = async {
+        for side in Side::BOTH {
+            let backend = config.backends.get(side);
+            let connection =
+                Connection::open(side, backend, Purpose::Control, &config.timeouts).await.map_err(|e| e.to_string())?;
+            match uninstall {
+                true => schema::uninstall(&connection).await.map_err(|e| e.to_string())?,
+                false => schema::install(&connection).await.map(|_| ()).map_err(|e| e.to_string())?,
+            }
+            println!("{side}: the schema pgduet is {}", if uninstall { "removed" } else { "in place" });
+        }
+        Ok::<_, String>(())
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime.map_err(|e| e.to_string()).and_then(|runtime| runtime.block_on(run)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(1, &error),
+    }
+}

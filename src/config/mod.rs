@@ -1,17 +1,27 @@
 //! The configuration file, as plain values. Every key's meaning, unit, default and valid values stand in `proxy.yaml`,
 //! which a test holds against [`Config::default`].
 
+mod load;
+mod values;
+
+pub use load::ConfigError;
+pub use values::parse_duration;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use crate::side::BySide;
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Config {
     pub listen: SocketAddr,
     pub workers: usize,
     pub admin: Admin,
+    #[serde(deserialize_with = "values::backends")]
     pub backends: BySide<Backend>,
     pub clients: Clients,
     /// Seeds the very first start only, as do `reads.percent`, `mirror.ack` and `shadow.sample_percent`.
@@ -24,67 +34,83 @@ pub struct Config {
     pub timeouts: Timeouts,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Admin {
     pub listen: SocketAddr,
     pub token_file: Option<PathBuf>,
     pub users: Vec<String>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Backend {
     pub url: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ClientAuth {
+    #[serde(rename = "scram-sha-256")]
     ScramSha256,
     Trust,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Clients {
     pub auth: ClientAuth,
     pub users: Vec<User>,
     pub max_connections: usize,
     /// Bytes; a longer message is refused.
+    #[serde(deserialize_with = "values::bytes_usize")]
     pub max_message_bytes: usize,
 }
 
 /// A login that clients may use, and the login that stands for it on each backend.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct User {
     pub name: String,
+    #[serde(default)]
     pub password_file: Option<PathBuf>,
     /// The login used on a backend where it differs from `name` and `password_file`.
+    #[serde(default)]
     pub old: Option<BackendLogin>,
+    #[serde(default)]
     pub new: Option<BackendLogin>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct BackendLogin {
     pub user: String,
+    #[serde(default)]
     pub password_file: Option<PathBuf>,
 }
 
 pub use crate::phase::{Ack, Percent, Phase};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum OnSecondaryFailure {
     Degrade,
     Block,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CaptureMode {
     Auto,
     Returning,
     Trigger,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Mirror {
     pub ack: Ack,
+    #[serde(deserialize_with = "values::duration")]
     pub ack_timeout: Duration,
     pub on_secondary_failure: OnSecondaryFailure,
     pub capture: CaptureMode,
@@ -93,7 +119,8 @@ pub struct Mirror {
     pub exclude: Vec<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum KeySource {
     Comment,
     Setting,
@@ -111,7 +138,8 @@ pub enum Freshness {
     Within(Duration),
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Reads {
     /// Hundredths of a percent, 0..=10000.
     pub percent: Percent,
@@ -119,102 +147,172 @@ pub struct Reads {
     pub freshness: Freshness,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Shadow {
     pub sample_percent: Percent,
     pub max_concurrent: usize,
     /// Sampled reads waiting for their comparison; more are dropped and counted.
     pub max_queue: usize,
     /// A comparison that takes longer is given up and counted.
+    #[serde(deserialize_with = "values::duration")]
     pub timeout: Duration,
     /// Findings kept, by statement fingerprint.
     pub max_findings: usize,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Link {
     /// Touches read per step of a cycle: bounds the memory of a cycle, not its size.
     pub chunk: usize,
     /// The wait after a failed cycle: doubled from the first value up to the second.
+    #[serde(deserialize_with = "values::duration")]
     pub retry_min: Duration,
+    #[serde(deserialize_with = "values::duration")]
     pub retry_max: Duration,
     /// How often the journal is looked at when no commit was announced.
+    #[serde(deserialize_with = "values::duration")]
     pub poll: Duration,
     /// How often the carried part of the journal is removed.
+    #[serde(deserialize_with = "values::duration")]
     pub clean_up: Duration,
+    /// How long the link waits, at most, for those who use an aligned pair of snapshots to open their transactions.
+    #[serde(deserialize_with = "values::duration")]
+    pub align_hold: Duration,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Journal {
+    #[serde(deserialize_with = "values::bytes")]
     pub max_bytes: u64,
 }
 
 /// Zero means no limit for the two idle ones.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Timeouts {
+    #[serde(deserialize_with = "values::duration")]
     pub connect: Duration,
+    #[serde(deserialize_with = "values::duration")]
     pub startup: Duration,
+    #[serde(deserialize_with = "values::duration")]
     pub drain: Duration,
+    #[serde(deserialize_with = "values::duration")]
     pub idle: Duration,
+    #[serde(deserialize_with = "values::duration")]
     pub idle_in_transaction: Duration,
     /// How long a change of phase waits for the transactions of the former phase.
+    #[serde(deserialize_with = "values::duration")]
     pub phase_change: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
         Config {
             listen: loopback(6440),
             workers: 2,
-            admin: Admin { listen: loopback(6441), token_file: None, users: vec![] },
-            backends: BySide {
-                old: Backend { url: "postgres://pgduet@127.0.0.1:5433/app".into() },
-                new: Backend { url: "postgres://pgduet@127.0.0.1:5434/app".into() },
-            },
-            clients: Clients {
-                auth: ClientAuth::ScramSha256,
-                users: vec![],
-                max_connections: 1000,
-                max_message_bytes: 1 << 30,
-            },
+            admin: Admin::default(),
+            backends: default_backends(),
+            clients: Clients::default(),
             phase: Phase::OldOnly,
-            mirror: Mirror {
-                ack: Ack::Both,
-                ack_timeout: Duration::from_secs(5),
-                on_secondary_failure: OnSecondaryFailure::Degrade,
-                capture: CaptureMode::Auto,
-                include: vec![],
-                exclude: vec![],
-            },
-            reads: Reads {
-                percent: Percent::ZERO,
-                key: vec![KeySource::Comment, KeySource::Setting, KeySource::Connection],
-                freshness: Freshness::Session,
-            },
-            shadow: Shadow {
-                sample_percent: Percent::from_hundredths(100),
-                max_concurrent: 8,
-                max_queue: 256,
-                timeout: Duration::from_secs(10),
-                max_findings: 1000,
-            },
-            link: Link {
-                chunk: 10_000,
-                retry_min: Duration::from_millis(50),
-                retry_max: Duration::from_secs(5),
-                poll: Duration::from_millis(200),
-                clean_up: Duration::from_secs(1),
-            },
-            journal: Journal { max_bytes: 10 << 30 },
-            timeouts: Timeouts {
-                connect: Duration::from_secs(5),
-                startup: Duration::from_secs(10),
-                drain: Duration::from_secs(30),
-                idle: Duration::ZERO,
-                idle_in_transaction: Duration::ZERO,
-                phase_change: Duration::from_secs(60),
-            },
+            mirror: Mirror::default(),
+            reads: Reads::default(),
+            shadow: Shadow::default(),
+            link: Link::default(),
+            journal: Journal::default(),
+            timeouts: Timeouts::default(),
+        }
+    }
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+fn default_backends() -> BySide<Backend> {
+    BySide {
+        old: Backend { url: "postgres://pgduet@127.0.0.1:5433/app".into() },
+        new: Backend { url: "postgres://pgduet@127.0.0.1:5434/app".into() },
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Admin { listen: loopback(6441), token_file: None, users: vec![] }
+    }
+}
+
+impl Default for Clients {
+    fn default() -> Self {
+        Clients { auth: ClientAuth::ScramSha256, users: vec![], max_connections: 1000, max_message_bytes: 1 << 30 }
+    }
+}
+
+impl Default for Mirror {
+    fn default() -> Self {
+        Mirror {
+            ack: Ack::Both,
+            ack_timeout: Duration::from_secs(5),
+            on_secondary_failure: OnSecondaryFailure::Degrade,
+            capture: CaptureMode::Auto,
+            include: vec![],
+            exclude: vec![],
+        }
+    }
+}
+
+impl Default for Reads {
+    fn default() -> Self {
+        Reads {
+            percent: Percent::ZERO,
+            key: vec![KeySource::Comment, KeySource::Setting, KeySource::Connection],
+            freshness: Freshness::Session,
+        }
+    }
+}
+
+impl Default for Shadow {
+    fn default() -> Self {
+        Shadow {
+            sample_percent: Percent::from_hundredths(100),
+            max_concurrent: 8,
+            max_queue: 256,
+            timeout: Duration::from_secs(10),
+            max_findings: 1000,
+        }
+    }
+}
+
+impl Default for Link {
+    fn default() -> Self {
+        Link {
+            chunk: 10_000,
+            retry_min: Duration::from_millis(50),
+            retry_max: Duration::from_secs(5),
+            poll: Duration::from_millis(200),
+            clean_up: Duration::from_secs(1),
+            align_hold: Duration::from_secs(2),
+        }
+    }
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Journal { max_bytes: 10 << 30 }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Timeouts {
+            connect: Duration::from_secs(5),
+            startup: Duration::from_secs(10),
+            drain: Duration::from_secs(30),
+            idle: Duration::ZERO,
+            idle_in_transaction: Duration::ZERO,
+            phase_change: Duration::from_secs(60),
         }
     }
 }

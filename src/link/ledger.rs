@@ -56,6 +56,11 @@ impl LinkState {
         LinkState::Detached,
     ];
 
+    /// Whether the secondary is being carried on, if late: reads that may be as old as that may go there.
+    pub fn carries(self) -> bool {
+        matches!(self, LinkState::Running | LinkState::Degraded | LinkState::Paused)
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             LinkState::Stopped => "stopped",
@@ -227,6 +232,35 @@ impl Ledger {
     /// Restates the totals, at the start of a link, from what is durable: `queued` is what the journal still holds.
     pub fn restate(&self, counts: Counts) {
         self.lock().counts = counts;
+    }
+
+    /// Touches that will never be carried: the journal was cleared.
+    pub fn discarded(&self, touches: u64) {
+        let counts = &mut self.lock().counts;
+        counts.discarded += touches;
+        counts.queued -= touches as i64;
+    }
+
+    /// Parked entries went back into the journal.
+    pub fn parked_retried(&self, entries: u64) {
+        {
+            let counts = &mut self.lock().counts;
+            counts.parked = counts.parked.saturating_sub(entries);
+            counts.queued += entries as i64;
+        }
+        self.commits.notify_one();
+    }
+
+    /// Parked entries were given up.
+    pub fn parked_discarded(&self, entries: u64) {
+        let counts = &mut self.lock().counts;
+        counts.parked = counts.parked.saturating_sub(entries);
+        counts.discarded += entries;
+    }
+
+    /// The figures of touches alone.
+    pub fn counts(&self) -> Counts {
+        self.lock().counts
     }
 
     /// How long the oldest commit has been waiting for the secondary.

@@ -1,3 +1,84 @@
-//! The link: the one-directional carrier from the primary to the secondary.
+//! The link: the one-directional carrier from the primary to the secondary, cycle by cycle, from one committed state of the
+//! primary to the next.
+//!
+//! The race it excludes, of a row that one transaction touches while the link reads:
+//!   1. transaction T changes row r and journals its key, both in T;
+//!   2. the link takes snapshot S; T is in progress, so S sees neither r's change nor the key;
+//!   3. T commits; the cycle of S is applied without it, and S becomes the marker, T's id among those in progress in S;
+//!   4. the next snapshot S' sees T. A link that went on from "the largest id so far" would never look at T's touches again.
+//!
+//! So the touches of a cycle are those that S' sees and the marker does not: ids from the marker's xmax on, and the ids that
+//! were in progress then. What a touch says is only *which* row; the row itself is read as of S'. A row that differs between
+//! the two snapshots was changed by a transaction that the one sees and the other does not, and that transaction left the row's key
+//! in the journal. So after the cycle the secondary equals S' if it equalled the marker's snapshot before, with no word about the
+//! order of touches.
+//!
+//! Killed anywhere: the marker moves in the secondary's own transaction, so a cycle is there as a whole, marker included, or not
+//! at all. Whose commit's answer was lost learns from the marker what became of it ([`Applying`]).
+//!
+//! What is not excluded yet: TRUNCATE and table rewrites are not captured, and are not MVCC-safe either: a table that is
+//! truncated between S and the reading of its rows reads as empty in S. Until they are captured, such a statement on a mirrored table
+//! is to be counted as uncaptured by whoever sees it.
+//!
+//! Reading order: [`plan`] (the SQL of a table), [`quick`] and [`express`] (a cycle in two or three round trips), [`thorough`] (any size, any trouble),
+//! [`carrier`] (the task), [`handle`] (what others call), [`ledger`] (where sessions wait).
 
+pub mod align;
+pub mod begin;
+pub mod carrier;
+pub mod cells;
+pub mod clean;
+pub mod ends;
+pub mod entry;
+pub mod express;
+pub mod failure;
+pub mod handle;
 pub mod ledger;
+pub mod part;
+pub mod plan;
+pub mod quick;
+pub mod relations;
+pub mod standing;
+pub mod thorough;
+pub mod whole;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::backend::control::describe;
+use crate::catalog::Catalog;
+use crate::side::BySide;
+use crate::store::Snapshot;
+
+pub use align::Aligned;
+pub use carrier::begin;
+pub use failure::Failure;
+pub use handle::LinkHandle;
+
+/// Both sides' schemas.
+pub type Catalogs = BySide<Arc<Catalog>>;
+
+/// A cycle whose commit on the secondary may have happened although its answer was lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applying {
+    pub snapshot: Snapshot,
+    pub carried: ledger::Carried,
+}
+
+/// What a caller of the link may be told.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    #[error("there is no link (it is {})", .0.as_str())]
+    NoLink(ledger::LinkState),
+    #[error("not within {}s: {missing}", .limit.as_secs_f64())]
+    TimedOut { limit: Duration, missing: String },
+    #[error("too many wait for an aligned pair of snapshots already")]
+    Busy,
+    /// The hold had passed before both transactions were open: ask for another pair.
+    #[error("the aligned pair of snapshots was not taken in time")]
+    Late,
+    #[error("the aligned pair of snapshots could not be opened: {}", describe(.0))]
+    Snapshot(tokio_postgres::Error),
+    #[error(transparent)]
+    Failed(#[from] Failure),
+}

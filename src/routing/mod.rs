@@ -3,9 +3,11 @@
 mod bucket;
 mod plan;
 mod policy;
+mod resolve;
 
 pub use bucket::{BUCKETS, bucket};
 pub use plan::{Choice, Situation, Transaction, Why, choose};
 pub use policy::Policy;
+pub use resolve::{Action, Cut, Names, Verdicts, resolve};
 
 pub use crate::phase::{Ack, Percent, Phase};

@@ -1,1 +1,156 @@
-//! runbook
+//! The runbook: what decides over changes of policy and carries them out, and what an operator may ask.
+//!
+//! The order in which `dual_write` is entered excludes a lost write:
+//!   1. the marker is set to a snapshot L of the primary, with the journal empty: whatever is journalled from here on is carried;
+//!   2. the policy becomes durable;
+//!   3. it is swapped: every transaction that begins now is captured;
+//!   4. transactions that began before are waited for. Until the last of them has ended, the tables are not what the marker says they are;
+//!      only then is the change reported as done.
+//!
+//! A process that dies between two of these is started again by the durable policy alone (`start`).
+
+mod change;
+mod gates;
+mod report;
+mod watch;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+pub use change::{PolicyPatch, Refused};
+pub use gates::Gate;
+pub use report::{PolicyView, RouteReport, Status, TableReport};
+
+use crate::backend::control::{ConnectError, Connection, Purpose};
+use crate::backend::introspect::{self, Paired};
+use crate::link::LinkHandle;
+use crate::routing::Policy;
+use crate::session::Context;
+use crate::shadow::Findings;
+use crate::side::Side;
+use crate::store::control::{Control, Settings};
+use crate::store::{StoreError, tables};
+
+/// Why the control plane could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Trouble {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the schema could not be read: {}", crate::backend::control::describe(.0))]
+    Introspect(tokio_postgres::Error),
+    #[error(transparent)]
+    Link(#[from] crate::link::LinkError),
+    #[error("no answer from {0} within {1:?}")]
+    Slow(Side, Duration),
+}
+
+/// See the module's text.
+pub struct Conductor {
+    pub context: Arc<Context>,
+    pub link: Arc<LinkHandle>,
+    pub findings: Arc<Findings>,
+    /// One change at a time.
+    changing: tokio::sync::Mutex<()>,
+    /// Why this instance is not ready; `None`: it is.
+    not_ready: Mutex<Option<String>>,
+}
+
+impl Conductor {
+    pub fn new(context: Arc<Context>, link: Arc<LinkHandle>, findings: Arc<Findings>) -> Arc<Self> {
+        let not_ready = Mutex::new(Some("the durable policy has not been read yet".to_owned()));
+        Arc::new(Conductor { context, link, findings, changing: tokio::sync::Mutex::new(()), not_ready })
+    }
+
+    pub fn policy(&self) -> Arc<Policy> {
+        self.context.registry.policy()
+    }
+
+    /// Whether clients can be served: the durable policy is known and the primary can be reached.
+    pub fn ready(&self) -> Result<(), String> {
+        if self.context.shutdown.has_begun() {
+            return Err("draining".into());
+        }
+        let reason = self.not_ready.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        reason.map_or(Ok(()), Err)
+    }
+
+    fn set_ready(&self, reason: Option<String>) {
+        *self.not_ready.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+    }
+
+    async fn connect(&self, side: Side) -> Result<Connection, ConnectError> {
+        let config = &self.context.config;
+        Connection::open(side, config.backends.get(side), Purpose::Control, &config.timeouts).await
+    }
+
+    /// Both schemas, paired. With `new` out of reach at a start, the primary's alone: every table of it counts as mirrored, so that
+    /// nothing goes uncaptured.
+    async fn read_schemas(&self) -> Result<Paired, Trouble> {
+        let (old, new) = tokio::join!(self.read_schema(Side::Old), self.read_schema(Side::New));
+        Ok(introspect::pair(old?, new?))
+    }
+
+    async fn read_schema(&self, side: Side) -> Result<introspect::Schema, Trouble> {
+        let connection = self.connect(side).await?;
+        introspect::read(&connection, &self.context.config.mirror).await.map_err(Trouble::Introspect)
+    }
+
+    /// The policy that a durable row means, with the schemas that it needs.
+    async fn policy_from(&self, settings: Settings, epoch: u64) -> Result<Policy, Trouble> {
+        let mut policy = Policy {
+            generation: 0,
+            epoch,
+            phase: settings.phase,
+            read_percent: settings.read_percent,
+            ack: settings.ack,
+            shadow_sample: settings.shadow_sample,
+            ..Policy::old_only()
+        };
+        if settings.phase.captures() {
+            policy.catalog = match self.read_schemas().await {
+                Ok(paired) => paired.catalogs,
+                Err(error) => {
+                    tracing::warn!(%error, "one schema cannot be read; every table of the primary is captured meanwhile");
+                    let primary = Arc::new(self.read_schema(settings.phase.primary()).await?.into_catalog());
+                    crate::side::BySide { old: Arc::clone(&primary), new: primary }
+                }
+            };
+            policy.unequal = Arc::new(self.unequal(&policy).await?);
+        }
+        Ok(policy)
+    }
+
+    /// Tables whose reads must stay on the primary.
+    async fn unequal(&self, policy: &Policy) -> Result<std::collections::HashSet<u32>, Trouble> {
+        let primary = policy.primary();
+        let connection = self.connect(primary).await?;
+        let states = tables::read_all(&connection).await?;
+        let catalog = policy.catalog.get(primary);
+        let unequal = states.iter().filter(|s| !s.state.may_be_read());
+        Ok(unequal.filter_map(|s| catalog.qualified(&s.schema, &s.name)).map(|t| t.oid).collect())
+    }
+
+    /// Puts a policy in force for transactions that begin now. Returns its generation.
+    fn enforce(&self, policy: &Policy) -> u64 {
+        self.context.registry.swap(|_| policy.clone())
+    }
+
+    fn seeds(&self) -> Settings {
+        let config = &self.context.config;
+        Settings {
+            phase: crate::routing::Phase::OldOnly,
+            read_percent: config.reads.percent,
+            ack: config.mirror.ack,
+            shadow_sample: config.shadow.sample_percent,
+        }
+    }
+
+    fn warn_of_differences(&self, durable: &Control) {
+        let seeds = Settings { phase: self.context.config.phase, ..self.seeds() };
+        if seeds != durable.settings {
+            tracing::warn!(configured = %seeds.to_json(), durable = %durable.settings.to_json(), "the durable policy counts, not the configuration's seeds");
+        }
+    }
+}

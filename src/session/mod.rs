@@ -1,1 +1,308 @@
+//! One client's session.
+//!
+//! The loop is one line long: move what can be moved ([`requests`], [`answers`]), then wait for a socket. Both directions run at once,
+//! so that neither a client that pipelines without reading nor a backend that answers without pause can lock the other up. A reader that
+//! is slow stops the sender: nothing is read for it beyond a bound.
+//!
+//! At most one backend has answers under way. A read that goes to the secondary therefore starts and ends in a calm session, and the
+//! order of answers is the order of requests without any bookkeeping.
+
+mod answers;
+mod batch;
+mod context;
+mod handshake;
+mod peer;
 pub mod registry;
+mod requests;
+mod resolved;
+mod statements;
+pub mod tally;
+mod transaction;
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Instant;
+
+use bytes::{Buf, BytesMut};
+
+pub use context::{Context, Login, Uncaptured, User, Worker};
+pub use handshake::{begin, read_users};
+
+use crate::backend::login::LoginError;
+use crate::link::ledger::{AckWait, Cycle};
+use crate::net::Channel;
+use crate::routing::{Names, Policy};
+use crate::side::{BySide, Side};
+use crate::wire::Notice;
+use peer::Peer;
+use registry::Slot;
+use statements::Statements;
+use transaction::Transaction;
+
+/// Bytes that may wait in one direction before its sender is no longer read.
+const BACK_PRESSURE: usize = 256 << 10;
+
+/// Why a session is over.
+#[derive(Debug, thiserror::Error)]
+pub enum End {
+    #[error("the client left")]
+    ClientLeft,
+    #[error("the client's connection broke: {0}")]
+    Client(io::Error),
+    #[error("the connection to {0} was lost")]
+    Backend(Side),
+    #[error("no connection to {0}: {1}")]
+    Login(Side, LoginError),
+    #[error("the client sent what is no message: {0}")]
+    Violation(String),
+    #[error("the server is shutting down")]
+    Shutdown,
+}
+
+/// Bytes at the front of a channel's `inbound` that pass as they are: straight from there to the other socket.
+#[derive(Debug, Default)]
+struct Passing {
+    approved: usize,
+    /// Bytes of the last approved frame that have not arrived yet.
+    frame_left: usize,
+}
+
+impl Passing {
+    /// Approves the next frame, as far as it has arrived.
+    fn approve(&mut self, frame_len: usize, arrived: usize) {
+        let now = frame_len.min(arrived.saturating_sub(self.approved));
+        self.approved += now;
+        self.frame_left = frame_len - now;
+    }
+
+    /// Goes on with a frame that had not arrived whole. True: there was one.
+    fn go_on(&mut self, arrived: usize) -> bool {
+        let more = self.frame_left.min(arrived.saturating_sub(self.approved));
+        self.approved += more;
+        self.frame_left -= more;
+        more > 0
+    }
+
+    /// Copies what was approved behind what the receiver already has, so that something else can follow it.
+    fn seal(&mut self, from: &mut BytesMut, to: &mut BytesMut) {
+        if self.approved > 0 {
+            to.extend_from_slice(from.get(..self.approved).unwrap_or_default());
+            from.advance(self.approved);
+            self.approved = 0;
+        }
+    }
+}
+
+/// What follows a commit and waits for the secondary.
+struct Withheld {
+    /// The frame that reports the commit.
+    frame: BytesMut,
+    wait: AckWait,
+    since: Instant,
+}
+
+pub struct Session {
+    worker: Rc<Worker>,
+    login: Arc<Login>,
+    slot: Slot,
+    client: Channel,
+    peers: BySide<Option<Peer>>,
+    /// The side whose answers are under way; the primary when none are.
+    active: Side,
+    /// Held while a transaction, or anything unanswered, is under way.
+    policy: Option<Arc<Policy>>,
+    transaction: Transaction,
+    statements: Statements,
+    names: Names,
+    /// It has state that only its connection to the primary has.
+    pinned: bool,
+    routing_key: RoutingKey,
+    /// The cycle that brings this session's last write to the secondary.
+    last_write: Cycle,
+    requests: Passing,
+    answers: Passing,
+    withheld: Option<Withheld>,
+    /// The next batch was tried on the secondary in vain.
+    fallback: bool,
+    /// Rings when the process is to end; none once it has rung.
+    closing: Option<Pin<Box<dyn Future<Output = ()>>>>,
+}
+
+/// The key's bucket: by connection, unless the session has set its own.
+#[derive(Clone, Copy, Debug)]
+struct RoutingKey {
+    connection: u16,
+    setting: Option<u16>,
+}
+
+/// What a pass over the buffers came to.
+enum Moved {
+    Something,
+    Nothing,
+    /// A backend's connection is needed first.
+    Needs(Side),
+}
+
+impl Session {
+    /// Serves the client until either leaves. Dropping the future closes the connections; a transaction that is open then is rolled back by
+    /// the backend, as if the client had vanished.
+    pub async fn run(mut self) -> End {
+        let end = match self.serve().await {
+            Ok(never) => match never {},
+            Err(end) => end,
+        };
+        self.say_farewell(&end).await;
+        end
+    }
+
+    async fn serve(&mut self) -> Result<std::convert::Infallible, End> {
+        loop {
+            loop {
+                let answered = self.take_answers()?;
+                match self.take_requests()? {
+                    Moved::Needs(side) => self.connect(side).await?,
+                    Moved::Something => {}
+                    Moved::Nothing if answered => {}
+                    Moved::Nothing => break,
+                }
+            }
+            std::future::poll_fn(|cx| self.poll_sockets(cx)).await?;
+        }
+    }
+
+    /// Sends what is to be sent and reads what is there. Ready once anything has arrived (or an awaited acknowledgement has).
+    fn poll_sockets(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), End>> {
+        let mut moved = self.flush_client(cx)? | self.flush_active(cx)?;
+        if let Some(withheld) = &mut self.withheld {
+            if Pin::new(&mut withheld.wait).poll(cx).is_ready() {
+                self.release_withheld();
+                moved = true;
+            }
+        }
+        moved |= self.fill_client(cx)?;
+        moved |= self.fill_peers(cx)?;
+        if self.closing.as_mut().is_some_and(|bell| bell.as_mut().poll(cx).is_ready()) {
+            self.closing = None;
+        }
+        if self.closing.is_none() && self.is_calm() {
+            return Poll::Ready(Err(End::Shutdown));
+        }
+        if moved {
+            return Poll::Ready(Ok(()));
+        }
+        self.client.release_buffers();
+        for side in Side::BOTH {
+            if let Some(peer) = self.peers.get_mut(side) {
+                peer.channel.release_buffers();
+            }
+        }
+        Poll::Pending
+    }
+
+    /// True: there is room again for a sender that had been stopped.
+    fn flush_client(&mut self, cx: &mut TaskContext<'_>) -> Result<bool, End> {
+        let Some(peer) = self.peers.get_mut(self.active) else {
+            self.client.flush_with(cx, &[]).map_err(End::Client)?;
+            return Ok(false);
+        };
+        let inbound = &mut peer.channel.inbound;
+        let was_full = inbound.len() >= BACK_PRESSURE;
+        let tail = inbound.get(..self.answers.approved).unwrap_or_default();
+        let sent = self.client.flush_with(cx, tail).map_err(End::Client)?;
+        inbound.advance(sent);
+        self.answers.approved -= sent;
+        Ok(was_full && inbound.len() < BACK_PRESSURE)
+    }
+
+    fn flush_active(&mut self, cx: &mut TaskContext<'_>) -> Result<bool, End> {
+        let Some(peer) = self.peers.get_mut(self.active) else { return Ok(false) };
+        let was_full = self.client.inbound.len() >= BACK_PRESSURE || peer.channel.outbound.len() >= BACK_PRESSURE;
+        let tail = self.client.inbound.get(..self.requests.approved).unwrap_or_default();
+        match peer.channel.flush_with(cx, tail) {
+            Ok(sent) => {
+                self.client.inbound.advance(sent);
+                self.requests.approved -= sent;
+            }
+            // Its last words may still be readable; they decide how the session ends.
+            Err(_) => peer.broken = true,
+        }
+        let is_full = self.client.inbound.len() >= BACK_PRESSURE || peer.channel.outbound.len() >= BACK_PRESSURE;
+        Ok(was_full && !is_full)
+    }
+
+    fn fill_client(&mut self, cx: &mut TaskContext<'_>) -> Result<bool, End> {
+        let waits =
+            self.requests.approved + self.peers.get(self.active).as_ref().map_or(0, |p| p.channel.outbound.len());
+        if waits >= BACK_PRESSURE || self.client.inbound.len() >= self.client_bound() {
+            return Ok(false);
+        }
+        match self.client.poll_fill(cx) {
+            Poll::Pending => Ok(false),
+            Poll::Ready(Err(e)) => Err(End::Client(e)),
+            Poll::Ready(Ok(())) if self.client.is_closed() => Err(End::ClientLeft),
+            Poll::Ready(Ok(())) => Ok(true),
+        }
+    }
+
+    /// How much of the client's input may wait: a message that has to be read whole may be as long as the configuration allows.
+    fn client_bound(&self) -> usize {
+        let max = self.worker.context.config.clients.max_message_bytes;
+        match crate::wire::Header::peek(self.client.inbound.get(self.requests.approved..).unwrap_or_default(), max) {
+            Ok(Some(header)) => (self.requests.approved + header.len).max(BACK_PRESSURE),
+            _ => BACK_PRESSURE,
+        }
+    }
+
+    fn fill_peers(&mut self, cx: &mut TaskContext<'_>) -> Result<bool, End> {
+        let mut moved = false;
+        for side in Side::BOTH {
+            let client_is_slow =
+                side == self.active && self.client.outbound.len() + self.answers.approved >= BACK_PRESSURE;
+            let Some(peer) = self.peers.get_mut(side) else { continue };
+            if client_is_slow || peer.lost || peer.channel.inbound.len() >= peer.bound() {
+                continue;
+            }
+            match peer.channel.poll_fill(cx) {
+                Poll::Pending => continue,
+                Poll::Ready(Ok(())) if !peer.channel.is_closed() => {}
+                Poll::Ready(_) => peer.lost = true,
+            }
+            moved = true;
+        }
+        Ok(moved)
+    }
+
+    fn primary(&self) -> Side {
+        self.policy.as_ref().map_or(self.active, |p| p.primary())
+    }
+
+    /// Nothing is under way: no transaction, no unanswered request, nothing half read.
+    fn is_calm(&self) -> bool {
+        let owed = Side::BOTH.into_iter().any(|s| self.peers.get(s).as_ref().is_some_and(|p| !p.batches.is_empty()));
+        !owed
+            && self.transaction.status == transaction::Status::Idle
+            && self.withheld.is_none()
+            && self.client.inbound.is_empty()
+    }
+
+    /// The last word, as far as the client can still hear it.
+    async fn say_farewell(&mut self, end: &End) {
+        let notice = match end {
+            End::Shutdown => Notice::fatal("57P01", "terminating connection due to administrator command"),
+            End::Violation(what) => Notice::fatal("08P01", what.clone()),
+            End::Backend(side) => Notice::fatal("08006", format!("the connection to the database was lost ({side})")),
+            End::Login(side, error) => handshake::login_notice(*side, error),
+            End::ClientLeft | End::Client(_) => return,
+        };
+        // What a backend said before it closed has been passed on already; nothing is added to a FATAL of its own.
+        if !matches!(end, End::Backend(_)) || self.client.outbound.is_empty() {
+            notice.put(&mut self.client.outbound);
+        }
+        let bound = self.worker.context.config.timeouts.connect;
+        let _ = tokio::time::timeout(bound, self.client.flush()).await;
+    }
+}

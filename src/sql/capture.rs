@@ -43,9 +43,9 @@ pub enum Reason {
     ReturnedShape,
 }
 
-impl std::fmt::Display for Reason {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
+impl Reason {
+    pub fn as_str(self) -> &'static str {
+        match self {
             Reason::View => "it is a view",
             Reason::ForeignTable => "it is a foreign table",
             Reason::MaterializedView => "it is a materialized view",
@@ -56,7 +56,13 @@ impl std::fmt::Display for Reason {
             Reason::ReturnedShape => {
                 "the statement stands in WITH or COPY, and its RETURNING list names no column of the table"
             }
-        })
+        }
+    }
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

@@ -1,0 +1,157 @@
+//! The metrics, all in one place: names, help, and where each figure comes from. They are read when they are asked for, the touches' figures
+//! in one reading, so that `captured = applied + superseded + queued + parked + discarded` can be checked on every scrape.
+
+use std::fmt::Write;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering::Relaxed;
+
+use ::metrics::{counter, describe_counter, describe_gauge, gauge};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+use crate::link::ledger::LinkState;
+use crate::routing::{Phase, Why};
+use crate::runbook::Conductor;
+use crate::session::tally::{Class, LATENCY_BOUNDS, Latency, Tally};
+use crate::side::Side;
+
+/// The process's own registry, asked one scrape at a time.
+pub struct Metrics {
+    recorder: Mutex<PrometheusRecorder>,
+    handle: PrometheusHandle,
+}
+
+impl Metrics {
+    pub fn new() -> Self {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        ::metrics::with_local_recorder(&recorder, describe);
+        Metrics { recorder: Mutex::new(recorder), handle }
+    }
+
+    pub fn render(&self, conductor: &Conductor) -> String {
+        let recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
+        ::metrics::with_local_recorder(&*recorder, || set(conductor));
+        let mut text = self.handle.render();
+        histograms(&mut text, &conductor.context.tally);
+        text
+    }
+}
+
+fn describe() {
+    describe_gauge!("pgduet_clients", "Clients that are connected.");
+    describe_counter!("pgduet_statements_total", "Answers sent, by kind of request and side.");
+    describe_counter!("pgduet_reads_total", "Reads, by the side that answered and the reason why it did.");
+    describe_counter!("pgduet_captured_total", "Touches committed on the primary, as the sessions counted them.");
+    describe_counter!("pgduet_applied_total", "Touches carried to the secondary.");
+    describe_counter!("pgduet_superseded_total", "Touches coalesced with another one of the same key.");
+    describe_counter!("pgduet_discarded_total", "Touches that were given up.");
+    describe_gauge!("pgduet_parked_total", "Touches that the secondary refuses for good, waiting for the operator.");
+    describe_counter!(
+        "pgduet_uncaptured_total",
+        "Statements that may have changed a mirrored table and were not captured."
+    );
+    describe_gauge!("pgduet_link_lag_entries", "Touches committed on the primary and not yet on the secondary.");
+    describe_gauge!("pgduet_link_lag_seconds", "Age of the state that the secondary shows, while it is behind.");
+    describe_gauge!("pgduet_link_state", "1 for the state that the link is in.");
+    describe_counter!("pgduet_shadow_total", "Shadow reads, by outcome.");
+    describe_gauge!("pgduet_findings", "Statements with confirmed differences, by the tables that they read.");
+    describe_counter!("pgduet_errors_total", "Errors, by kind and by who is to blame.");
+    describe_gauge!("pgduet_phase", "1 for the phase in force.");
+    describe_gauge!("pgduet_read_percent", "Share of the buckets whose reads go to new, percent.");
+    describe_gauge!("pgduet_epoch", "Durable changes of policy so far.");
+    describe_gauge!("pgduet_build_info", "1, with the version.");
+}
+
+fn set(conductor: &Conductor) {
+    let context = &conductor.context;
+    let policy = conductor.policy();
+    let report = context.ledger.report();
+    let counts = report.counts;
+    gauge!("pgduet_clients").set(context.registry.clients() as f64);
+    counter!("pgduet_captured_total").absolute(counts.captured);
+    counter!("pgduet_applied_total").absolute(counts.applied);
+    counter!("pgduet_superseded_total").absolute(counts.superseded);
+    counter!("pgduet_discarded_total").absolute(counts.discarded);
+    gauge!("pgduet_parked_total").set(counts.parked as f64);
+    gauge!("pgduet_link_lag_entries").set(report.lag_entries as f64);
+    gauge!("pgduet_link_lag_seconds").set(report.lag_seconds);
+    for state in LinkState::ALL {
+        gauge!("pgduet_link_state", "state" => state.as_str()).set(f64::from(u8::from(state == report.state)));
+    }
+    for phase in Phase::ALL {
+        gauge!("pgduet_phase", "phase" => phase.as_str()).set(f64::from(u8::from(phase == policy.phase)));
+    }
+    gauge!("pgduet_read_percent").set(policy.read_percent.to_f64());
+    gauge!("pgduet_epoch").set(policy.epoch as f64);
+    gauge!("pgduet_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    set_tally(&context.tally);
+    set_shadow(conductor);
+}
+
+fn set_tally(tally: &Tally) {
+    counter!("pgduet_uncaptured_total").absolute(tally.uncaptured.load(Relaxed));
+    for side in Side::BOTH {
+        for why in Why::ALL {
+            counter!("pgduet_reads_total", "side" => side.as_str(), "reason" => why.as_str())
+                .absolute(tally.reads(side, why));
+        }
+        for class in Class::ALL {
+            let (buckets, _) = tally.latency(class, side).read();
+            counter!("pgduet_statements_total", "kind" => class.as_str(), "side" => side.as_str())
+                .absolute(buckets.iter().sum());
+        }
+        counter!("pgduet_errors_total", "kind" => "backend", "blame" => side.as_str())
+            .absolute(tally.backend_errors_on(side));
+    }
+    counter!("pgduet_errors_total", "kind" => "protocol", "blame" => "client")
+        .absolute(tally.client_errors.load(Relaxed));
+}
+
+fn set_shadow(conductor: &Conductor) {
+    let totals = conductor.findings.totals();
+    let outcomes = [
+        ("matched", totals.matched_total),
+        ("mismatched", totals.mismatched_total),
+        ("raced", totals.raced_total),
+        ("inconclusive", totals.inconclusive_total),
+        ("failed", totals.failed_total),
+        ("dropped", conductor.context.samples.dropped.load(Relaxed)),
+    ];
+    for (outcome, total) in outcomes {
+        counter!("pgduet_shadow_total", "outcome" => outcome).absolute(total);
+    }
+    for finding in conductor.findings.findings() {
+        gauge!("pgduet_findings", "table" => finding.tables.join(",")).set(finding.mismatched as f64);
+    }
+}
+
+/// Fixed buckets, written as they are: the sessions count into them without a lock.
+fn histograms(text: &mut String, tally: &Tally) {
+    head(text, "pgduet_statement_seconds", "From a request's arrival to the end of its answer, by kind and side.");
+    for class in Class::ALL {
+        for side in Side::BOTH {
+            let labels = format!("kind=\"{}\",side=\"{}\"", class.as_str(), side);
+            histogram(text, "pgduet_statement_seconds", &labels, tally.latency(class, side));
+        }
+    }
+    head(text, "pgduet_ack_wait_seconds", "How long commits waited for the secondary, with ack: both.");
+    histogram(text, "pgduet_ack_wait_seconds", "", &tally.ack_wait);
+}
+
+fn head(text: &mut String, name: &str, help: &str) {
+    let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} histogram\n");
+}
+
+fn histogram(text: &mut String, name: &str, labels: &str, latency: &Latency) {
+    let (buckets, sum) = latency.read();
+    let comma = if labels.is_empty() { "" } else { "," };
+    let mut so_far = 0;
+    for (at, count) in buckets.iter().enumerate() {
+        so_far += count;
+        let bound = LATENCY_BOUNDS.get(at).map_or("+Inf".to_owned(), |b| (*b as f64 / 1e6).to_string());
+        let _ = writeln!(text, "{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {so_far}");
+    }
+    let braces = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
+    let _ = write!(text, "{name}_sum{braces} {sum}\n{name}_count{braces} {so_far}\n");
+}

@@ -1,0 +1,136 @@
+//! The assembly: every subsystem, named once, in the order in which it starts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::admin;
+use crate::backend::login::Address;
+use crate::config::Config;
+use crate::link::ledger::Ledger;
+use crate::link::{Aligned, LinkHandle};
+use crate::routing::Policy;
+use crate::runbook::Conductor;
+use crate::server::Server;
+use crate::session::registry::Registry;
+use crate::session::{Context, read_users};
+use crate::shadow::{Align, Engine, Findings, Pair, Samples};
+use crate::shutdown::Shutdown;
+use crate::side::{BySide, Side};
+
+/// Why the process could not start. Its text says which key or which system call.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    #[error("{0}")]
+    Config(String),
+    #[error("{0}")]
+    Start(String),
+}
+
+/// Runs the proxy until SIGTERM or SIGINT. Prints the `ready:` line once clients are accepted.
+pub fn serve(config: Config) -> Result<(), AppError> {
+    let config = Arc::new(config);
+    let shutdown = Shutdown::default();
+    let ledger = Arc::new(Ledger::default());
+    let (samples, sampled) = Samples::channel(config.shadow.max_queue);
+    let findings = Arc::new(Findings::new(config.shadow.max_findings));
+    let users = read_users(&config).map_err(AppError::Config)?;
+    let addresses = addresses(&config)?;
+    let registry = Registry::new(Policy::old_only());
+    let context = Arc::new(Context::new(
+        Arc::clone(&config),
+        addresses.clone(),
+        users,
+        registry,
+        Arc::clone(&ledger),
+        samples,
+        shutdown.clone(),
+    ));
+    let link = Arc::new(LinkHandle::new(Arc::clone(&config), ledger));
+    let conductor = Conductor::new(Arc::clone(&context), Arc::clone(&link), Arc::clone(&findings));
+    let engine =
+        Engine::new(addresses, config.timeouts.connect, config.shadow.clone(), aligning(Arc::clone(&link)), findings);
+    // The control plane and the link have this thread; the clients have the workers'.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| AppError::Start(format!("no runtime: {e}")))?;
+    runtime.block_on(async move {
+        let mut stop = Stop::new()?;
+        let admin = admin::bind(Arc::clone(&conductor)).map_err(AppError::Start)?;
+        let admin_address = admin.address;
+        tokio::spawn(admin.serve());
+        tokio::select! {
+            () = conductor.start() => {}
+            () = stop.asked() => return Ok(()),
+        }
+        let server = Server::start(Arc::clone(&context))
+            .map_err(|e| AppError::Start(format!("listen: {}: {e}", context.config.listen)))?;
+        println!("ready: proxy on {}, admin on {admin_address}", server.address);
+        tokio::spawn(Arc::clone(&conductor).watch());
+        tokio::spawn(engine.run(sampled, shutdown.clone()));
+        stop.asked().await;
+        tracing::info!("draining");
+        shutdown.begin();
+        let cut_off = tokio::task::spawn_blocking(move || server.drain()).await.unwrap_or_default();
+        if cut_off > 0 {
+            tracing::warn!(cut_off, "timeouts.drain has passed; the sessions that are left are cut off");
+        }
+        link.stop().await;
+        Ok(())
+    })
+}
+
+fn addresses(config: &Config) -> Result<BySide<Address>, AppError> {
+    let address = |side: Side| {
+        Address::from_url(side, &config.backends.get(side).url).map_err(|e| AppError::Config(e.to_string()))
+    };
+    Ok(BySide { old: address(Side::Old)?, new: address(Side::New)? })
+}
+
+/// The signals that end the process in order.
+struct Stop {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    fn new() -> Result<Self, AppError> {
+        let listen = |kind| signal(kind).map_err(|e| AppError::Start(format!("no signal handler: {e}")));
+        Ok(Stop { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+impl Pair for Aligned {
+    fn snapshot_id(&self) -> &str {
+        &self.snapshot_id
+    }
+
+    fn primary(&self) -> Side {
+        self.primary
+    }
+
+    fn still_held(&self) -> bool {
+        Aligned::still_held(self)
+    }
+}
+
+/// The link, as the shadow engine knows it.
+fn aligning(link: Arc<LinkHandle>) -> Align {
+    Arc::new(move |limit: Duration| -> BoxFuture<'static, Option<Box<dyn Pair>>> {
+        let link = Arc::clone(&link);
+        Box::pin(async move {
+            let aligned = link.align(limit).await.inspect_err(|error| tracing::debug!(%error, "no aligned pair"));
+            aligned.ok().map(|pair| Box::new(pair) as Box<dyn Pair>)
+        })
+    })
+}

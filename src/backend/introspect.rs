@@ -1,0 +1,313 @@
+//! Reads one side's schema into plain data, and pairs what the two sides have.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio_postgres::Row;
+
+use super::control::Connection;
+use super::types;
+use crate::catalog::{Catalog, Column, Table, TableKind, Volatility};
+use crate::config::Mirror;
+use crate::side::BySide;
+
+/// The schemas that are nobody's data.
+const USER_SCHEMAS: &str = "n.nspname NOT IN ('pg_catalog', 'information_schema', 'pgduet', 'pg_toast') \
+    AND n.nspname !~ '^pg_(temp|toast_temp)_' AND c.relpersistence <> 't'";
+
+/// One side's schema, before it was held against the other's.
+#[derive(Clone, Debug, Default)]
+pub struct Schema {
+    pub tables: Vec<Table>,
+    pub functions: HashMap<String, Volatility>,
+}
+
+impl Schema {
+    pub fn into_catalog(self) -> Catalog {
+        Catalog::new(self.tables, self.functions)
+    }
+}
+
+/// Reads the schema that this connection's database has. `mirrored` says so far only what `mirror.include` and
+/// `mirror.exclude` say: see [`pair`].
+pub async fn read(connection: &Connection, mirror: &Mirror) -> Result<Schema, tokio_postgres::Error> {
+    let (tables, columns, keys, functions) = futures_util::try_join!(
+        read_tables(connection),
+        read_columns(connection),
+        read_keys(connection),
+        read_functions(connection)
+    )?;
+    let mut tables = tables;
+    let mut columns = columns;
+    for table in &mut tables {
+        table.columns = columns.remove(&table.oid).unwrap_or_default();
+        table.key = keys.get(&table.oid).and_then(|indexes| choose_key(&table.columns, indexes)).unwrap_or_default();
+        table.mirrored = matches!(table.kind, TableKind::Plain | TableKind::Partitioned) && selected(mirror, table);
+    }
+    Ok(Schema { tables, functions })
+}
+
+async fn read_tables(connection: &Connection) -> Result<Vec<Table>, tokio_postgres::Error> {
+    let sql = format!(
+        "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relrowsecurity, \
+           EXISTS (SELECT 1 FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'), \
+           EXISTS (SELECT 1 FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN') \
+         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND {USER_SCHEMAS} ORDER BY c.oid"
+    );
+    connection.query(&sql, &[]).await?.iter().map(table_from).collect()
+}
+
+fn table_from(row: &Row) -> Result<Table, tokio_postgres::Error> {
+    let kind = match row.try_get::<_, String>(3)?.as_str() {
+        "p" => TableKind::Partitioned,
+        "v" => TableKind::View,
+        "m" => TableKind::MaterializedView,
+        "f" => TableKind::Foreign,
+        _ => TableKind::Plain,
+    };
+    Ok(Table {
+        oid: row.try_get(0)?,
+        schema: row.try_get(1)?,
+        name: row.try_get(2)?,
+        kind,
+        columns: Vec::new(),
+        key: Vec::new(),
+        mirrored: false,
+        has_user_triggers: row.try_get(5)?,
+        has_rules: row.try_get(6)?,
+        row_security: row.try_get(4)?,
+    })
+}
+
+async fn read_columns(connection: &Connection) -> Result<HashMap<u32, Vec<Column>>, tokio_postgres::Error> {
+    // A domain is read as what it is made of. With a type modifier of -1, format_type gives the name without a length
+    // (without any, "character" and "bit" would mean a length of one).
+    let sql = format!(
+        "WITH RECURSIVE base(oid, base) AS ( \
+           SELECT oid, oid FROM pg_type WHERE typtype <> 'd' \
+           UNION ALL SELECT t.oid, b.base FROM pg_type t JOIN base b ON t.typbasetype = b.oid WHERE t.typtype = 'd') \
+         SELECT c.oid, a.attname::text, a.attnum, a.atttypid, t.typarray, format_type(a.atttypid, -1), a.attnotnull, \
+           a.attgenerated <> '', b.base, bt.typtype::text, a.atttypmod \
+         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid \
+           JOIN pg_type t ON t.oid = a.atttypid JOIN base b ON b.oid = t.oid JOIN pg_type bt ON bt.oid = b.base \
+         WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND a.attnum > 0 AND NOT a.attisdropped AND {USER_SCHEMAS} \
+         ORDER BY c.oid, a.attnum"
+    );
+    let mut columns: HashMap<u32, Vec<Column>> = HashMap::new();
+    for row in connection.query(&sql, &[]).await? {
+        columns.entry(row.try_get(0)?).or_default().push(column_from(&row)?);
+    }
+    Ok(columns)
+}
+
+fn column_from(row: &Row) -> Result<Column, tokio_postgres::Error> {
+    let (type_oid, array_oid) = (row.try_get(3)?, row.try_get(4)?);
+    let is_enum = row.try_get::<_, String>(9)? == "e";
+    Ok(Column {
+        name: row.try_get(1)?,
+        number: row.try_get(2)?,
+        type_oid,
+        array_oid,
+        type_name: row.try_get(5)?,
+        not_null: row.try_get(6)?,
+        generated: row.try_get(7)?,
+        exactness: types::exactness(row.try_get(8)?, row.try_get::<_, i32>(10)? >= 0, is_enum),
+        carry: types::carry(type_oid, array_oid),
+    })
+}
+
+/// A unique index that could be a key.
+#[derive(Debug)]
+struct UniqueIndex {
+    primary: bool,
+    immediate: bool,
+    columns: Vec<i16>,
+}
+
+/// Valid unique indexes without predicate or expression, the primary key first.
+async fn read_keys(connection: &Connection) -> Result<HashMap<u32, Vec<UniqueIndex>>, tokio_postgres::Error> {
+    let sql = "SELECT indrelid, indisprimary, indimmediate, \
+                 ARRAY(SELECT k FROM unnest(indkey::int2[]) WITH ORDINALITY AS u(k, i) WHERE i <= indnkeyatts ORDER BY i) \
+               FROM pg_index WHERE indisunique AND indisvalid AND indislive AND indpred IS NULL AND indexprs IS NULL \
+               ORDER BY indrelid, indisprimary DESC, indexrelid";
+    let mut keys: HashMap<u32, Vec<UniqueIndex>> = HashMap::new();
+    for row in connection.query(sql, &[]).await? {
+        let index = UniqueIndex { primary: row.try_get(1)?, immediate: row.try_get(2)?, columns: row.try_get(3)? };
+        keys.entry(row.try_get(0)?).or_default().push(index);
+    }
+    Ok(keys)
+}
+
+fn choose_key(columns: &[Column], indexes: &[UniqueIndex]) -> Option<Vec<usize>> {
+    indexes.iter().filter(|index| index.primary || index.immediate).find_map(|index| {
+        let positions = index.columns.iter().map(|&n| columns.iter().position(|c| c.number == n));
+        let positions: Vec<usize> = positions.collect::<Option<_>>()?;
+        let usable = |&i: &usize| columns.get(i).is_some_and(|c| c.not_null && !c.generated);
+        positions.iter().all(usable).then_some(positions)
+    })
+}
+
+/// The worst of all overloads counts; an aggregate is as bad as what it calls.
+async fn read_functions(connection: &Connection) -> Result<HashMap<String, Volatility>, tokio_postgres::Error> {
+    let sql = "SELECT lower(p.proname::text), max(CASE WHEN p.prokind = 'p' THEN 3 ELSE greatest( \
+                 strpos('isv', p.provolatile::text), strpos('isv', s.provolatile::text), strpos('isv', f.provolatile::text)) END) \
+               FROM pg_proc p LEFT JOIN pg_aggregate a ON a.aggfnoid = p.oid \
+                 LEFT JOIN pg_proc s ON s.oid = a.aggtransfn LEFT JOIN pg_proc f ON f.oid = a.aggfinalfn GROUP BY 1";
+    let mut functions = HashMap::new();
+    for row in connection.query(sql, &[]).await? {
+        let volatility = match row.try_get::<_, Option<i32>>(1)? {
+            Some(1) => Volatility::Immutable,
+            Some(2) => Volatility::Stable,
+            _ => Volatility::Volatile,
+        };
+        functions.insert(row.try_get(0)?, volatility);
+    }
+    Ok(functions)
+}
+
+fn selected(mirror: &Mirror, table: &Table) -> bool {
+    let name = table.display_name();
+    let any = |patterns: &[String]| patterns.iter().any(|pattern| matches(pattern, &name));
+    (mirror.include.is_empty() || any(&mirror.include)) && !any(&mirror.exclude)
+}
+
+/// Whether a pattern, in which `*` stands for any text, fits the whole name.
+fn matches(pattern: &str, name: &str) -> bool {
+    let Some((head, tail)) = pattern.split_once('*') else { return pattern == name };
+    let Some(rest) = name.strip_prefix(head) else { return false };
+    let mut ends = rest.char_indices().map(|(i, _)| i).chain([rest.len()]);
+    ends.any(|i| rest.get(i..).is_some_and(|rest| matches(tail, rest)))
+}
+
+/// A table that is not mirrored although it was not excluded, and why.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct LeftOut {
+    pub table: String,
+    pub reason: String,
+}
+
+/// Both sides' catalogs, with `mirrored` and `carry` settled.
+#[derive(Clone, Debug)]
+pub struct Paired {
+    pub catalogs: BySide<Arc<Catalog>>,
+    pub left_out: Vec<LeftOut>,
+}
+
+/// Settles what is mirrored: selected tables that both sides have, with the same columns by name. Values of a column go in
+/// binary form only where both sides have the very same base type.
+pub fn pair(mut old: Schema, mut new: Schema) -> Paired {
+    let mut left_out = Vec::new();
+    for table in &mut old.tables {
+        let twin = new.tables.iter_mut().find(|t| t.schema == table.schema && t.name == table.name);
+        match twin {
+            None if table.mirrored => left_out.push(refuse(table, "it does not exist on new")),
+            None => {}
+            Some(twin) => left_out.extend(pair_tables(table, twin)),
+        }
+    }
+    for table in new.tables.iter_mut().filter(|t| t.mirrored) {
+        if !old.tables.iter().any(|t| t.schema == table.schema && t.name == table.name) {
+            left_out.push(refuse(table, "it does not exist on old"));
+        }
+    }
+    let catalogs = BySide { old: Arc::new(old.into_catalog()), new: Arc::new(new.into_catalog()) };
+    Paired { catalogs, left_out }
+}
+
+fn refuse(table: &mut Table, reason: &str) -> LeftOut {
+    table.mirrored = false;
+    LeftOut { table: table.display_name(), reason: reason.to_string() }
+}
+
+fn pair_tables(old: &mut Table, new: &mut Table) -> Option<LeftOut> {
+    for column in &mut old.columns {
+        let twin = new.columns.iter_mut().find(|c| c.name == column.name);
+        if let Some(twin) = twin.filter(|twin| twin.type_oid != column.type_oid) {
+            twin.carry = crate::catalog::Carry::Text;
+            column.carry = crate::catalog::Carry::Text;
+        }
+    }
+    let reason = match (old.mirrored, new.mirrored) {
+        (false, false) => return None,
+        (true, false) => "it is no table on new".to_string(),
+        (false, true) => "it is no table on old".to_string(),
+        (true, true) => column_difference(old, new)?,
+    };
+    refuse(new, &reason);
+    Some(refuse(old, &reason))
+}
+
+/// How the columns that are carried differ by name, if they do.
+fn column_difference(old: &Table, new: &Table) -> Option<String> {
+    let missing = |from: &Table, at: &Table| -> Vec<String> {
+        let known = |c: &&Column| !at.columns.iter().any(|other| other.name == c.name);
+        from.columns.iter().filter(known).map(|c| c.name.clone()).collect()
+    };
+    let (on_new, on_old) = (missing(old, new), missing(new, old));
+    match (on_new.is_empty(), on_old.is_empty()) {
+        (true, true) => None,
+        (false, _) => Some(format!("new lacks its columns {}", on_new.join(", "))),
+        (true, false) => Some(format!("old lacks its columns {}", on_old.join(", "))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::{Carry, Exactness};
+
+    fn table(name: &str, columns: &[(&str, u32)]) -> Table {
+        let column = |(i, &(name, type_oid)): (usize, &(&str, u32))| Column {
+            name: name.into(),
+            number: i as i16 + 1,
+            type_oid,
+            array_oid: 1007,
+            type_name: "integer".into(),
+            not_null: true,
+            generated: false,
+            exactness: Exactness::Plain,
+            carry: Carry::Binary,
+        };
+        Table {
+            oid: 1,
+            schema: "public".into(),
+            name: name.into(),
+            kind: TableKind::Plain,
+            columns: columns.iter().enumerate().map(column).collect(),
+            key: vec![0],
+            mirrored: true,
+            has_user_triggers: false,
+            has_rules: false,
+            row_security: false,
+        }
+    }
+
+    fn schema(tables: Vec<Table>) -> Schema {
+        Schema { tables, functions: HashMap::new() }
+    }
+
+    #[test]
+    fn a_table_is_mirrored_only_if_both_sides_have_its_columns() {
+        let old = schema(vec![table("a", &[("x", 23)]), table("b", &[("x", 23), ("y", 23)]), table("c", &[])]);
+        let new = schema(vec![table("a", &[("x", 20)]), table("b", &[("x", 23)])]);
+        let paired = pair(old, new);
+        let mirrored = |name| paired.catalogs.old.qualified("public", name).is_some_and(|t| t.mirrored);
+        assert!(mirrored("a") && !mirrored("b") && !mirrored("c"));
+        let reasons: Vec<&str> = paired.left_out.iter().map(|l| l.reason.as_str()).collect();
+        assert_eq!(reasons, ["new lacks its columns y", "it does not exist on new"]);
+    }
+
+    #[test]
+    fn a_column_of_another_type_goes_as_text() {
+        let paired = pair(schema(vec![table("a", &[("x", 23)])]), schema(vec![table("a", &[("x", 20)])]));
+        let carry = |catalog: &Catalog| catalog.tables()[0].columns[0].carry;
+        assert_eq!((carry(&paired.catalogs.old), carry(&paired.catalogs.new)), (Carry::Text, Carry::Text));
+    }
+
+    #[test]
+    fn a_star_stands_for_any_text() {
+        assert!(matches("public.*", "public.accounts") && matches("*.audit_*", "a.audit_b") && matches("*", "a.b"));
+        assert!(!matches("public.*", "publicx.a") && !matches("public.a", "public.ab") && !matches("*.x", "a.b"));
+    }
+}

@@ -1,0 +1,137 @@
+//! Entries of the journal, and their grouping by the table that they touch.
+
+use std::sync::Arc;
+
+use tokio_postgres::Row;
+
+use super::cells::{Array, Cell, elements};
+use super::plan::{Plans, TablePlan};
+
+/// What an entry says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// A row with this key was touched.
+    Key,
+    /// This row was inserted into a table without a key.
+    Row,
+    /// The table was touched in a way that no key describes.
+    Whole,
+}
+
+impl Op {
+    /// As the journal has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Op::Key => "k",
+            Op::Row => "r",
+            Op::Whole => "t",
+        }
+    }
+}
+
+/// One touch.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub rel: u32,
+    pub op: Op,
+    /// Exact texts, in the table's key order (or, for a row, its column order).
+    pub values: Vec<Option<Box<[u8]>>>,
+}
+
+impl Entry {
+    /// From columns `rel, op, key` that begin at `first`. An `op` of a later release is taken as "table touched", which is
+    /// never wrong.
+    pub fn from_journal(row: &Row, first: usize) -> Result<Self, tokio_postgres::Error> {
+        let op = match row.try_get::<_, i8>(first + 1)? as u8 {
+            b'k' => Op::Key,
+            b'r' => Op::Row,
+            _ => Op::Whole,
+        };
+        let Cell(raw) = row.try_get(first + 2)?;
+        Ok(Entry { rel: row.try_get(first)?, op, values: elements(raw).map(|v| v.map(Box::from)).collect() })
+    }
+
+    /// From a row that is nothing but the key's texts.
+    pub fn from_key(rel: u32, row: &Row) -> Result<Self, tokio_postgres::Error> {
+        let value = |i| row.try_get::<_, Option<Cell<'_>>>(i).map(|cell| cell.map(|c| Box::from(c.0)));
+        Ok(Entry { rel, op: Op::Key, values: (0..row.len()).map(value).collect::<Result<_, _>>()? })
+    }
+
+    /// The values as text, to be parked.
+    pub fn texts(&self) -> Vec<Option<String>> {
+        self.values.iter().map(|v| v.as_ref().map(|bytes| String::from_utf8_lossy(bytes).into_owned())).collect()
+    }
+}
+
+/// The touches of one table.
+#[derive(Clone, Debug)]
+pub struct Group {
+    pub plan: Arc<TablePlan>,
+    pub keys: Vec<Entry>,
+    pub rows: Vec<Entry>,
+    pub wholes: Vec<Entry>,
+}
+
+/// Touches by table, parents before children, and those that fit no table.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    pub groups: Vec<Group>,
+    /// Of no mirrored table: a forged call, or a table that was dropped or is new.
+    pub strangers: Vec<Entry>,
+}
+
+impl Batch {
+    pub fn new(entries: Vec<Entry>, plans: &Plans) -> Self {
+        let mut batch = Batch::default();
+        for mut entry in entries {
+            match plans.get(entry.rel) {
+                Some(plan) => {
+                    if !fits(plan, &entry) {
+                        entry.op = Op::Whole;
+                    }
+                    batch.add(plan, entry);
+                }
+                None => batch.strangers.push(entry),
+            }
+        }
+        batch.groups.sort_by_key(|group| group.plan.rank);
+        batch
+    }
+
+    fn add(&mut self, plan: &Arc<TablePlan>, entry: Entry) {
+        let known = self.groups.iter().position(|group| group.plan.rel == plan.rel);
+        let index = known.unwrap_or_else(|| {
+            let (keys, rows, wholes) = (Vec::new(), Vec::new(), Vec::new());
+            self.groups.push(Group { plan: Arc::clone(plan), keys, rows, wholes });
+            self.groups.len() - 1
+        });
+        let Some(group) = self.groups.get_mut(index) else { return };
+        match entry.op {
+            Op::Key => group.keys.push(entry),
+            Op::Row => group.rows.push(entry),
+            Op::Whole => group.wholes.push(entry),
+        }
+    }
+}
+
+/// Whether the entry is of the table as it is now. Where it is not (its key was changed, or the call was forged), carrying the
+/// whole table is never wrong.
+fn fits(plan: &TablePlan, entry: &Entry) -> bool {
+    match entry.op {
+        Op::Key => plan.keyed.as_ref().is_some_and(|keyed| keyed.key_positions.len() == entry.values.len()),
+        Op::Row => plan.keyed.is_none() && plan.row_width == entry.values.len(),
+        Op::Whole => true,
+    }
+}
+
+/// One text array for each of `width` values.
+pub fn text_arrays(entries: &[Entry], positions: impl Iterator<Item = usize>) -> Vec<Array> {
+    let column = |position: usize| {
+        let mut array = Array::text();
+        for entry in entries {
+            array.push(entry.values.get(position).and_then(|v| v.as_deref()));
+        }
+        array
+    };
+    positions.map(column).collect()
+}

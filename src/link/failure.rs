@@ -1,0 +1,79 @@
+//! What can go wrong in a cycle, and what is done about it.
+
+use crate::backend::control::{ConnectError, describe};
+use crate::side::Role;
+use crate::store::StoreError;
+
+/// Why a cycle was not applied. Nothing of it is on the secondary (unless its commit's answer was lost, which the marker tells).
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the primary refused: {}", describe(.0))]
+    Primary(tokio_postgres::Error),
+    #[error("the secondary refused: {}", describe(.0))]
+    Secondary(tokio_postgres::Error),
+    #[error("another instance holds the link")]
+    HeldElsewhere,
+    #[error("the marker is not where this link left it: another instance holds the link")]
+    MarkerMoved,
+    /// There is nothing to go on from: only a fresh start helps.
+    #[error("{0}")]
+    Detached(String),
+    /// Something that cannot happen did.
+    #[error("{0}")]
+    Lost(String),
+}
+
+/// What to do about a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// The row is at fault: it will be refused again, so it is parked.
+    Park,
+    /// The table is at fault (its definition differs): all of its touches are parked.
+    ParkTable,
+    /// A constraint over several rows, or rows of several tables: another order of writing may do.
+    Reorder,
+    /// Not the data's fault: connect again and retry.
+    Retry,
+}
+
+impl Failure {
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            Failure::Primary(error) | Failure::Secondary(error) => remedy(error),
+            _ => Remedy::Retry,
+        }
+    }
+
+    pub fn blamed(&self) -> Option<Role> {
+        match self {
+            Failure::Primary(_) => Some(Role::Primary),
+            Failure::Secondary(_) => Some(Role::Secondary),
+            _ => None,
+        }
+    }
+
+    /// For `pgduet.parked`: SQLSTATE and primary message.
+    pub fn sqlstate(&self) -> &str {
+        match self {
+            Failure::Primary(error) | Failure::Secondary(error) => error.code().map_or("XX000", |code| code.code()),
+            _ => "XX000",
+        }
+    }
+}
+
+fn remedy(error: &tokio_postgres::Error) -> Remedy {
+    let code = error.code().map_or("", |code| code.code());
+    match code.get(..2) {
+        // unique, foreign key, exclusion
+        Some("23") if matches!(code, "23505" | "23503" | "23P01") => Remedy::Reorder,
+        // data exceptions, the other constraints, limits, what the user's own triggers raise
+        Some("22" | "23" | "54" | "P0") => Remedy::Park,
+        Some("42") if code == "42501" => Remedy::Retry,
+        Some("42" | "0A") => Remedy::ParkTable,
+        _ => Remedy::Retry,
+    }
+}

@@ -1,0 +1,195 @@
+//! The link as the control plane sees it: started, held, given up; asked for an aligned pair, or to wait.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use super::align::{Aligned, Request};
+use super::carrier::{self, Carrier, Orders, Wish};
+use super::failure::Failure;
+use super::ledger::{Ledger, LinkState};
+use super::standing::Standing;
+use super::{Catalogs, LinkError};
+use crate::backend::control::{Connection, Purpose};
+use crate::config::Config;
+use crate::side::Side;
+use crate::store::parked;
+
+/// Requests for an aligned pair that may wait at once; more are told that the link is busy.
+const WAITING_FOR_ALIGNMENT: usize = 64;
+
+/// See the module's text. One for each process; the link itself is a task that it starts and stops.
+#[derive(Debug)]
+pub struct LinkHandle {
+    config: Arc<Config>,
+    ledger: Arc<Ledger>,
+    running: Mutex<Option<Running>>,
+}
+
+#[derive(Debug)]
+struct Running {
+    primary: Side,
+    wish: watch::Sender<Wish>,
+    requests: mpsc::Sender<Request>,
+    catalogs: watch::Sender<Catalogs>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl LinkHandle {
+    pub fn new(config: Arc<Config>, ledger: Arc<Ledger>) -> Self {
+        LinkHandle { config, ledger, running: Mutex::new(None) }
+    }
+
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
+    }
+
+    /// Starts to carry from `primary` to the other side. With `fresh` the marker is set to the primary as it is now, before
+    /// this returns: errors are those of doing so. Otherwise it returns at once, and the link goes on from the marker that it
+    /// finds; without one it is detached, and the ledger says why. A link that runs already is stopped first.
+    pub async fn start(&self, primary: Side, catalogs: Catalogs, fresh: bool) -> Result<(), LinkError> {
+        let mut running = self.running.lock().await;
+        stop_task(running.take()).await;
+        if fresh {
+            let (on_primary, on_secondary) = carrier::open_both(&self.config, primary).await?;
+            carrier::begin(&on_primary, &on_secondary).await?;
+        }
+        let (wish, wish_rx) = watch::channel(Wish::Run);
+        let (requests, requests_rx) = mpsc::channel(WAITING_FOR_ALIGNMENT);
+        let (catalogs, catalogs_rx) = watch::channel(catalogs);
+        let orders = Orders { wish: wish_rx, requests: requests_rx, catalogs: catalogs_rx };
+        let carrier = Carrier::new(Arc::clone(&self.config), Arc::clone(&self.ledger), primary, orders);
+        // Before the first session can ask: a commit must wait from now on.
+        self.standing().starting("connecting");
+        let task = tokio::spawn(carrier.run());
+        *running = Some(Running { primary, wish, requests, catalogs, task });
+        Ok(())
+    }
+
+    fn standing(&self) -> Standing {
+        Standing::new(Arc::clone(&self.ledger), &self.config.mirror, self.config.link.chunk)
+    }
+
+    /// Stops the link, at any point of a cycle; whoever waits for an acknowledgement is released.
+    pub async fn stop(&self) {
+        let mut running = self.running.lock().await;
+        stop_task(running.take()).await;
+        self.standing().stopped();
+    }
+
+    /// Holds the link until [`LinkHandle::resume`]: the journal grows, nothing is carried.
+    pub async fn pause(&self) -> Result<(), LinkError> {
+        self.wish(Wish::Pause).await
+    }
+
+    pub async fn resume(&self) -> Result<(), LinkError> {
+        self.wish(Wish::Run).await
+    }
+
+    /// Gives the link up: durable, every table becomes `stale`. Only a fresh start leads on from there.
+    pub async fn detach(&self, reason: &str) -> Result<(), LinkError> {
+        self.wish(Wish::Detach(reason.to_string())).await
+    }
+
+    async fn wish(&self, wish: Wish) -> Result<(), LinkError> {
+        if self.ledger.state() == LinkState::Detached {
+            return Err(LinkError::NoLink(LinkState::Detached));
+        }
+        let running = self.running.lock().await;
+        let sender = &running.as_ref().ok_or(LinkError::NoLink(LinkState::Stopped))?.wish;
+        sender.send(wish).map_err(|_| LinkError::NoLink(LinkState::Stopped))
+    }
+
+    /// The schemas have changed.
+    pub async fn update_catalog(&self, catalogs: Catalogs) {
+        if let Some(running) = self.running.lock().await.as_ref() {
+            running.catalogs.send_replace(catalogs);
+        }
+    }
+
+    /// An aligned pair of snapshots, at the end of the next cycle. Open both transactions at once ([`Aligned::open`]): the link
+    /// holds still meanwhile, for `link.align_hold` at most. `limit`: how long to wait for the cycle.
+    pub async fn align(&self, limit: Duration) -> Result<Aligned, LinkError> {
+        let requests = self.running.lock().await.as_ref().map(|running| running.requests.clone());
+        let requests = requests.ok_or(LinkError::NoLink(LinkState::Stopped))?;
+        let (request, answer) = oneshot::channel();
+        requests.try_send(request).map_err(|_| LinkError::Busy)?;
+        match tokio::time::timeout(limit, answer).await {
+            Ok(Ok(aligned)) => Ok(aligned),
+            Ok(Err(_)) => Err(LinkError::NoLink(self.ledger.state())),
+            Err(_) => Err(LinkError::TimedOut { limit, missing: self.missing() }),
+        }
+    }
+
+    /// Waits until everything that was committed on the primary before the call is on the secondary, through outages.
+    pub async fn barrier(&self, limit: Duration) -> Result<(), LinkError> {
+        let cycle = self.ledger.committed(0);
+        let reached = async {
+            loop {
+                let progress = self.ledger.progress.notified();
+                tokio::pin!(progress);
+                // Enlisted before the look, so that what happens between the two is not missed.
+                progress.as_mut().enable();
+                if self.ledger.applied() >= cycle {
+                    return Ok(());
+                }
+                let state = self.ledger.state();
+                if matches!(state, LinkState::Stopped | LinkState::Detached) {
+                    return Err(LinkError::NoLink(state));
+                }
+                progress.await;
+            }
+        };
+        match tokio::time::timeout(limit, reached).await {
+            Ok(result) => result,
+            Err(_) => Err(LinkError::TimedOut { limit, missing: self.missing() }),
+        }
+    }
+
+    fn missing(&self) -> String {
+        let report = self.ledger.report();
+        let reason = if report.reason.is_empty() { String::new() } else { format!(" ({})", report.reason) };
+        let (entries, seconds, state) = (report.lag_entries, report.lag_seconds, report.state.as_str());
+        format!("{entries} entries, {seconds:.1}s behind; the link is {state}{reason}")
+    }
+
+    /// Puts parked entries back into the journal; `ids` empty: all. Returns how many.
+    pub async fn retry_parked(&self, ids: &[i64]) -> Result<u64, LinkError> {
+        let connection = self.on_primary().await?;
+        let retried = parked::retry(&connection, ids).await.map_err(Failure::from)?;
+        self.ledger.parked_retried(retried);
+        Ok(retried)
+    }
+
+    /// Gives parked entries up, recorded; `ids` empty: all. Returns how many.
+    pub async fn discard_parked(&self, ids: &[i64], by: &str) -> Result<u64, LinkError> {
+        let connection = self.on_primary().await?;
+        let discarded = parked::discard(&connection, ids, by).await.map_err(Failure::from)?;
+        self.ledger.parked_discarded(discarded);
+        Ok(discarded)
+    }
+
+    async fn on_primary(&self) -> Result<Connection, LinkError> {
+        let primary = self.running.lock().await.as_ref().map(|running| running.primary);
+        let side = primary.ok_or(LinkError::NoLink(LinkState::Stopped))?;
+        let backend = self.config.backends.get(side);
+        let opened = Connection::open(side, backend, Purpose::Control, &self.config.timeouts).await;
+        opened.map_err(|error| LinkError::Failed(error.into()))
+    }
+}
+
+/// Waits for the task's end, so that its connections and its lock are gone before another one starts.
+async fn stop_task(running: Option<Running>) {
+    if let Some(mut running) = running {
+        running.task.abort();
+        let _ = (&mut running.task).await;
+    }
+}

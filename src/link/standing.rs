@@ -1,0 +1,96 @@
+//! How the link stands with the sessions: when `ack: both` waits, and when it no longer does.
+//!
+//! `degraded` is a state of the link, not a time-out of each commit: it is entered once, when the oldest waiting commit has
+//! waited for `mirror.ack_timeout` (a watch that runs beside the cycles sees to it: a cycle may hang), and left once, when a cycle
+//! was applied and the lag is small again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::ledger::{Ledger, LinkState};
+use crate::config::{Mirror, OnSecondaryFailure};
+
+/// A lag that counts as small again.
+const SMALL_LAG: Duration = Duration::from_secs(1);
+
+/// See the module's text.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    ledger: Arc<Ledger>,
+    ack_timeout: Duration,
+    on_failure: OnSecondaryFailure,
+    /// Touches: a queue up to this counts as small.
+    few: i64,
+}
+
+impl Standing {
+    pub fn new(ledger: Arc<Ledger>, mirror: &Mirror, chunk: usize) -> Self {
+        let few = i64::try_from(chunk).unwrap_or(i64::MAX);
+        Standing { ledger, ack_timeout: mirror.ack_timeout, on_failure: mirror.on_secondary_failure, few }
+    }
+
+    pub fn starting(&self, reason: &str) {
+        self.ledger.set_state(LinkState::Starting, reason, true);
+    }
+
+    /// A cycle failed and will be tried again. A link that is degraded stays so.
+    pub fn failed(&self, reason: &str) {
+        match self.ledger.state() {
+            LinkState::Degraded => self.ledger.set_state(LinkState::Degraded, reason, false),
+            LinkState::Starting => self.ledger.set_state(LinkState::Starting, reason, true),
+            _ => self.ledger.set_state(LinkState::Retrying, reason, true),
+        }
+    }
+
+    /// A cycle was applied.
+    pub fn applied(&self) {
+        match self.ledger.state() {
+            LinkState::Running => {}
+            LinkState::Degraded if !self.lag_is_small() => {}
+            _ => self.ledger.set_state(LinkState::Running, "", true),
+        }
+    }
+
+    fn lag_is_small(&self) -> bool {
+        let report = self.ledger.report();
+        report.lag_seconds < SMALL_LAG.as_secs_f64() && report.lag_entries <= self.few
+    }
+
+    /// Held by the operator. Under `block` commits wait all the same: that is what it promises.
+    pub fn paused(&self) {
+        let hold = self.on_failure == OnSecondaryFailure::Block;
+        self.ledger.set_state(LinkState::Paused, "paused by the operator", hold);
+    }
+
+    pub fn detached(&self, reason: &str) {
+        self.ledger.set_state(LinkState::Detached, reason, false);
+    }
+
+    pub fn stopped(&self) {
+        self.ledger.set_state(LinkState::Stopped, "", false);
+    }
+
+    /// Degrades the link when commits wait for too long. Never ends.
+    pub async fn watch(&self) {
+        let period = (self.ack_timeout / 10).clamp(Duration::from_millis(5), Duration::from_millis(200));
+        let mut ticks = tokio::time::interval(period);
+        loop {
+            ticks.tick().await;
+            self.look();
+        }
+    }
+
+    fn look(&self) {
+        let waits = matches!(self.ledger.state(), LinkState::Starting | LinkState::Running | LinkState::Retrying);
+        let late = self.ledger.oldest_wait().is_some_and(|wait| wait > self.ack_timeout);
+        if !waits || !late || self.on_failure == OnSecondaryFailure::Block {
+            return;
+        }
+        let former = self.ledger.report().reason;
+        let because = if former.is_empty() { String::new() } else { format!(": {former}") };
+        let limit = self.ack_timeout.as_secs_f64();
+        let reason = format!("the secondary did not confirm a commit within {limit}s{because}");
+        tracing::warn!(reason, "the link is degraded: commits are acknowledged by the primary alone");
+        self.ledger.set_state(LinkState::Degraded, reason, false);
+    }
+}

@@ -1,0 +1,218 @@
+//! What a statement means under a policy: a read that may move, a write that is captured, or something that is neither. Pure; the
+//! session only carries it out.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::{Policy, Why};
+use crate::catalog::{Catalog, Table, Volatility};
+use crate::sql::{self, Capture, Fingerprint, Kind, Name, Statement, read_shape};
+
+/// See the module's text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// `Err`: it reads, and must stay on the primary, for this reason.
+    Read(Result<(), Why>),
+    /// Text to insert, by byte offset in the client's text, and what the answer has too much by it.
+    Capture { insertions: Vec<(usize, String)>, cut: Cut },
+    /// It may change a mirrored table, and cannot be captured, for this reason.
+    Uncaptured(&'static str),
+    /// It changes no mirrored table, and stays on the primary.
+    Neutral,
+}
+
+/// What is cut off a captured statement's answer, so that the client sees what it asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    Nothing,
+    /// The client's own RETURNING stands before it: the last column goes.
+    LastColumn,
+    /// The client expects no rows at all.
+    Rows,
+}
+
+/// What a session knows that its statements depend on.
+#[derive(Debug, Default)]
+pub struct Names {
+    /// Temporary relations that the session made: they shadow any other of the name.
+    pub temporary: HashSet<String>,
+    /// The session's user: its own schema comes first in the default search_path.
+    pub user: String,
+    /// The session has set a search_path: an unqualified name that several schemas have is not resolved.
+    pub own_search_path: bool,
+}
+
+/// The verdicts on reads by fingerprint, bounded; emptied when the policy's generation changes.
+#[derive(Debug, Default)]
+pub struct Verdicts {
+    generation: u64,
+    movable: HashMap<Fingerprint, Result<(), Why>>,
+}
+
+/// Verdicts kept per worker. A million distinct statements must not become a leak.
+const MAX_VERDICTS: usize = 10_000;
+
+/// Resolves one statement. `text`: the whole text that its offsets refer to.
+pub fn resolve(statement: &Statement, text: &[u8], policy: &Policy, names: &Names, verdicts: &mut Verdicts) -> Action {
+    match &statement.kind {
+        Kind::Read => Action::Read(verdicts.movable(statement, text, policy, names)),
+        Kind::ReadLocking => Action::Read(Err(Why::Locking)),
+        Kind::Insert | Kind::Update | Kind::Delete | Kind::Merge | Kind::WithDml => write(statement, policy, names),
+        Kind::Explain { analyze: true, inner } if inner.may_write() => {
+            Action::Uncaptured("EXPLAIN ANALYZE runs a write")
+        }
+        Kind::CopyTo { inner } | Kind::DeclareCursor { inner, .. } if inner.may_write() => {
+            Action::Uncaptured("a write inside COPY or a cursor is not captured yet")
+        }
+        Kind::CopyFrom(copy) => elsewhere(&[&copy.target], policy, names, "COPY FROM is not captured yet"),
+        Kind::Truncate(targets) => {
+            elsewhere(&targets.iter().collect::<Vec<_>>(), policy, names, "TRUNCATE is not captured yet")
+        }
+        Kind::SelectInto { temporary: true } => Action::Neutral,
+        Kind::SelectInto { .. } | Kind::CreateTableAs | Kind::Ddl => Action::Uncaptured("DDL is not carried yet"),
+        Kind::Do | Kind::Call => Action::Uncaptured("a procedure may write anything"),
+        Kind::Execute(_) => Action::Uncaptured("a statement prepared in SQL is not captured yet"),
+        Kind::CommitPrepared => Action::Uncaptured("a prepared transaction is not followed"),
+        Kind::Other => Action::Uncaptured("the analysis does not know this statement"),
+        _ => Action::Neutral,
+    }
+}
+
+/// A statement that writes to tables by another way than rows that it returns: harmless where all of them are temporary.
+fn elsewhere(targets: &[&Name], policy: &Policy, names: &Names, reason: &'static str) -> Action {
+    let catalog = policy.catalog.get(policy.primary());
+    let temporary = |name: &&Name| matches!(find(name, catalog, names), Found::Temporary);
+    match !targets.is_empty() && targets.iter().all(temporary) {
+        true => Action::Neutral,
+        false => Action::Uncaptured(reason),
+    }
+}
+
+fn write(statement: &Statement, policy: &Policy, names: &Names) -> Action {
+    let catalog = policy.catalog.get(policy.primary());
+    let mut insertions = Vec::new();
+    for dml in &statement.dml {
+        match find(&dml.target, catalog, names) {
+            Found::Temporary => continue,
+            Found::Ambiguous => return Action::Uncaptured("several schemas have a table of this name"),
+            Found::Unknown => return Action::Uncaptured("the table is not known"),
+            Found::Table(table) if !table.mirrored => return Action::Uncaptured("the table is not on both sides"),
+            Found::Table(table) => match sql::capture(dml, table) {
+                Capture::Impossible(reason) => return Action::Uncaptured(reason.as_str()),
+                how => insertions.extend(sql::insertions(dml, table, how)),
+            },
+        }
+    }
+    // A write that could not be read is none of these, and there is always one.
+    if statement.dml.is_empty() {
+        return Action::Uncaptured("the analysis cannot read this write");
+    }
+    if insertions.is_empty() {
+        return Action::Neutral;
+    }
+    let cut = match statement.dml.last().filter(|dml| !dml.inner) {
+        // What the client sees is the outer SELECT, unchanged.
+        None => Cut::Nothing,
+        Some(dml) if matches!(find(&dml.target, catalog, names), Found::Temporary) => Cut::Nothing,
+        Some(dml) if dml.returning.is_some() => Cut::LastColumn,
+        Some(_) => Cut::Rows,
+    };
+    Action::Capture { insertions, cut }
+}
+
+enum Found<'a> {
+    Table(&'a Arc<Table>),
+    Temporary,
+    Ambiguous,
+    Unknown,
+}
+
+fn find<'a>(name: &Name, catalog: &'a Catalog, names: &Names) -> Found<'a> {
+    if let Some(schema) = &name.schema {
+        if schema.starts_with("pg_temp") {
+            return Found::Temporary;
+        }
+        return catalog.qualified(schema, &name.name).map_or(Found::Unknown, Found::Table);
+    }
+    if names.temporary.contains(&name.name) {
+        return Found::Temporary;
+    }
+    let mut candidates = catalog.named(&name.name);
+    match (candidates.next(), candidates.next()) {
+        (None, _) => Found::Unknown,
+        (Some(only), None) => Found::Table(only),
+        _ if names.own_search_path => Found::Ambiguous,
+        _ => [names.user.as_str(), "public"]
+            .iter()
+            .find_map(|schema| catalog.qualified(schema, &name.name))
+            .map_or(Found::Ambiguous, Found::Table),
+    }
+}
+
+impl Verdicts {
+    fn movable(&mut self, statement: &Statement, text: &[u8], policy: &Policy, names: &Names) -> Result<(), Why> {
+        if self.generation != policy.generation {
+            self.movable.clear();
+            self.generation = policy.generation;
+        }
+        // A session's own names make its verdicts its own.
+        let shared = names.temporary.is_empty() && !names.own_search_path;
+        if let Some(verdict) = self.movable.get(&statement.fingerprint).filter(|_| shared) {
+            return *verdict;
+        }
+        let verdict = movable(statement, text, policy, names);
+        if shared && self.movable.len() < MAX_VERDICTS {
+            self.movable.insert(statement.fingerprint, verdict);
+        }
+        verdict
+    }
+}
+
+fn movable(statement: &Statement, text: &[u8], policy: &Policy, names: &Names) -> Result<(), Why> {
+    let text = text.get(statement.span.clone()).and_then(|t| std::str::from_utf8(t).ok()).ok_or(Why::NotUnderstood)?;
+    let shape = read_shape(text).map_err(|_| Why::NotUnderstood)?;
+    let catalog = policy.catalog.get(policy.primary());
+    if shape.server_local {
+        return Err(Why::Function);
+    }
+    // `a.b` calls a function b where a has no such column.
+    let may_be_called = |name: &String| catalog.volatility(name) == Some(Volatility::Volatile);
+    if shape.attributes.iter().any(may_be_called) {
+        return Err(Why::Function);
+    }
+    for function in &shape.functions {
+        movable_function(function, catalog)?;
+    }
+    for table in &shape.tables {
+        match find(table, catalog, names) {
+            Found::Table(t) if !t.mirrored => return Err(Why::NotMirrored),
+            Found::Table(t) if policy.unequal.contains(&t.oid) => return Err(Why::Unequal),
+            Found::Table(_) => {}
+            _ => return Err(Why::NotMirrored),
+        }
+    }
+    Ok(())
+}
+
+/// Stable is not enough: what tells about the server, the session or the transaction differs between the sides.
+fn movable_function(function: &Name, catalog: &Catalog) -> Result<(), Why> {
+    const ABOUT_THE_SERVER: [&str; 9] = [
+        "version",
+        "current_setting",
+        "inet_server_addr",
+        "inet_server_port",
+        "inet_client_addr",
+        "inet_client_port",
+        "current_database",
+        "current_catalog",
+        "current_query",
+    ];
+    let name = function.name.as_str();
+    if ABOUT_THE_SERVER.contains(&name) || name.starts_with("pg_") || name.starts_with("txid_") {
+        return Err(Why::Function);
+    }
+    match catalog.volatility(name) {
+        Some(Volatility::Immutable | Volatility::Stable) => Ok(()),
+        _ => Err(Why::Function),
+    }
+}

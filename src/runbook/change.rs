@@ -1,0 +1,292 @@
+//! Carrying a change of policy out, step by step; see the order in the module `runbook`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::gates::{self, Gate};
+use super::{Conductor, PolicyView, Trouble};
+use crate::backend::introspect::Paired;
+use crate::link::ledger::LinkState;
+use crate::routing::{Ack, Percent, Phase, Policy};
+use crate::side::Side;
+use crate::store::control::{self, Change, Settings, Swapped};
+use crate::store::schema;
+use crate::store::tables::{self, SyncState};
+
+/// How long a link is given to carry the rest before `dual_write` is left.
+const LAST_DRAIN: Duration = Duration::from_secs(10);
+
+/// What an operator asks for.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyPatch {
+    pub phase: Option<Phase>,
+    pub read_percent: Option<Percent>,
+    pub ack: Option<Ack>,
+    pub shadow_sample_percent: Option<Percent>,
+    pub by: Option<String>,
+    #[serde(default)]
+    pub dry_run: bool,
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// Why a change was not made, or not finished.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    #[error("a gate does not hold")]
+    Gates(Vec<Gate>),
+    #[error("{0}; the change is in force for new transactions, and is complete once they have ended")]
+    StillRunning(#[from] crate::session::registry::StillRunning),
+    #[error("another instance has changed the policy at the same time; look at it and ask again")]
+    Conflict,
+    #[error(transparent)]
+    Trouble(#[from] Trouble),
+}
+
+impl From<crate::store::StoreError> for Refused {
+    fn from(error: crate::store::StoreError) -> Self {
+        Refused::Trouble(error.into())
+    }
+}
+
+impl From<crate::backend::control::ConnectError> for Refused {
+    fn from(error: crate::backend::control::ConnectError) -> Self {
+        Refused::Trouble(error.into())
+    }
+}
+
+impl From<crate::link::LinkError> for Refused {
+    fn from(error: crate::link::LinkError) -> Self {
+        Refused::Trouble(error.into())
+    }
+}
+
+impl Conductor {
+    /// Changes the policy. Returns once it is in force for every new transaction, and for a change of phase once every transaction of the
+    /// former phase has ended.
+    pub async fn patch(&self, patch: &PolicyPatch) -> Result<PolicyView, Refused> {
+        let _one_at_a_time = self.changing.lock().await;
+        let now = self.policy();
+        let wanted = Settings {
+            phase: patch.phase.unwrap_or(now.phase),
+            read_percent: patch.read_percent.unwrap_or(now.read_percent),
+            ack: patch.ack.unwrap_or(now.ack),
+            shadow_sample: patch.shadow_sample_percent.unwrap_or(now.shadow_sample),
+        };
+        match (now.phase, wanted.phase) {
+            (from, to) if from == to => self.adjust(&now, wanted, patch).await,
+            (Phase::OldOnly, Phase::DualWrite) => self.enter_dual_write(&now, wanted, patch).await,
+            (Phase::DualWrite, Phase::OldOnly) => self.leave_dual_write(&now, wanted, patch).await,
+            (from, to) => Err(Refused::Gates(vec![gates::phase_order(from, to)])),
+        }
+    }
+
+    /// Percentages and acknowledgements: one durable write and one swap.
+    async fn adjust(&self, now: &Policy, wanted: Settings, patch: &PolicyPatch) -> Result<PolicyView, Refused> {
+        let raised = wanted.read_percent > now.read_percent;
+        let mut gates = vec![gates::reads_have_a_link(now.phase, raised)];
+        if raised && now.phase.captures() {
+            gates.push(gates::link_follows(&self.link.ledger().report()));
+        }
+        pass(&gates, patch)?;
+        if patch.dry_run {
+            return Ok(PolicyView::dry_run(now, wanted, gates));
+        }
+        // In `old_only` before any `init`, nothing durable may be left behind: what is asked for counts from the next phase on.
+        let epoch = match now.epoch {
+            0 if !now.phase.captures() => 0,
+            expected => self.make_durable(expected, wanted, patch, &gates).await?,
+        };
+        let policy = Policy { epoch, ..with_settings(now, wanted) };
+        self.enforce(&policy);
+        Ok(self.view())
+    }
+
+    async fn enter_dual_write(
+        &self,
+        now: &Policy,
+        wanted: Settings,
+        patch: &PolicyPatch,
+    ) -> Result<PolicyView, Refused> {
+        let (gates, paired) = self.gates_of_dual_write(patch.dry_run).await;
+        pass(&gates, patch)?;
+        if patch.dry_run {
+            return Ok(PolicyView::dry_run(now, wanted, gates));
+        }
+        let paired = paired.ok_or_else(|| Refused::Gates(gates.clone()))?;
+        let primary = wanted.phase.primary();
+        self.link.start(primary, paired.catalogs.clone(), true).await?;
+        let entered = self.enforce_dual_write(now, wanted, patch, &gates, &paired).await;
+        if entered.is_err() && !self.policy().phase.captures() {
+            self.link.stop().await;
+        }
+        let generation = entered?;
+        self.context.registry.all_past(generation, self.context.config.timeouts.phase_change).await?;
+        tracing::info!(phase = %wanted.phase, "every transaction of the former phase has ended");
+        self.link_has_begun().await;
+        Ok(self.view())
+    }
+
+    /// Gives the link the time to connect, so that whoever asked for the phase finds it carrying. The phase does not depend on it.
+    async fn link_has_begun(&self) {
+        let ledger = self.link.ledger();
+        let begun = async {
+            loop {
+                let progress = ledger.progress.notified();
+                tokio::pin!(progress);
+                progress.as_mut().enable();
+                if ledger.state() != LinkState::Starting {
+                    return;
+                }
+                progress.await;
+            }
+        };
+        if tokio::time::timeout(self.context.config.timeouts.connect, begun).await.is_err() {
+            tracing::warn!("the link has not connected yet; it goes on trying");
+        }
+    }
+
+    async fn enforce_dual_write(
+        &self,
+        now: &Policy,
+        wanted: Settings,
+        patch: &PolicyPatch,
+        gates: &[Gate],
+        paired: &Paired,
+    ) -> Result<u64, Refused> {
+        let primary = wanted.phase.primary();
+        self.assume_equal(primary, paired, now.epoch).await?;
+        let epoch = self.make_durable(now.epoch, wanted, patch, gates).await?;
+        let mut policy = Policy { epoch, ..with_settings(now, wanted) };
+        policy.catalog = paired.catalogs.clone();
+        policy.unequal = Arc::new(self.unequal(&policy).await?);
+        Ok(self.enforce(&policy))
+    }
+
+    /// Tables that were never followed are declared equal; tables that were left behind once stay `stale`.
+    async fn assume_equal(&self, primary: Side, paired: &Paired, _epoch: u64) -> Result<(), Refused> {
+        let connection = self.connect(primary).await?;
+        let known = tables::read_all(&connection).await?;
+        let catalog = paired.catalogs.get(primary);
+        let is_new = |schema: &str, name: &str| !known.iter().any(|k| k.schema == schema && k.name == name);
+        let fresh: Vec<_> = catalog.tables().iter().filter(|t| t.mirrored && is_new(&t.schema, &t.name)).collect();
+        let names: Vec<(&str, &str)> = fresh.iter().map(|t| (t.schema.as_str(), t.name.as_str())).collect();
+        tables::set(&connection, &names, SyncState::Assumed, &json!({ "by": "entering dual_write" })).await?;
+        Ok(())
+    }
+
+    async fn gates_of_dual_write(&self, dry_run: bool) -> (Vec<Gate>, Option<Paired>) {
+        let prepared = match dry_run {
+            true => self.reach_both().await,
+            false => self.install().await,
+        };
+        let mut gates = vec![gates::prepared(prepared.err().map(|e| e.to_string()))];
+        let paired = match self.read_schemas().await {
+            Ok(paired) => paired,
+            Err(error) => {
+                gates.push(gates::prepared(Some(error.to_string())));
+                return (gates, None);
+            }
+        };
+        let tables = paired.catalogs.get(Side::Old).tables();
+        let mirrored: Vec<String> = tables.iter().filter(|t| t.mirrored).map(|t| t.display_name()).collect();
+        let left_out: Vec<Value> =
+            paired.left_out.iter().map(|l| json!({ "table": l.table, "reason": l.reason })).collect();
+        gates.push(gates::tables_paired(&mirrored, &left_out));
+        (gates, Some(paired))
+    }
+
+    async fn reach_both(&self) -> Result<(), Trouble> {
+        for side in Side::BOTH {
+            self.connect(side).await?;
+        }
+        Ok(())
+    }
+
+    /// Installs or upgrades the schema on both backends.
+    pub async fn install(&self) -> Result<(), Trouble> {
+        for side in Side::BOTH {
+            let connection = self.connect(side).await?;
+            schema::install(&connection).await?;
+        }
+        Ok(())
+    }
+
+    async fn leave_dual_write(
+        &self,
+        now: &Policy,
+        wanted: Settings,
+        patch: &PolicyPatch,
+    ) -> Result<PolicyView, Refused> {
+        let wanted = Settings { read_percent: Percent::ZERO, ..wanted };
+        let gates = vec![gates::phase_order(now.phase, wanted.phase)];
+        if patch.dry_run {
+            return Ok(PolicyView::dry_run(now, wanted, gates));
+        }
+        let epoch = self.make_durable(now.epoch, wanted, patch, &gates).await?;
+        let generation = self.enforce(&Policy { epoch, ..with_settings(now, wanted) });
+        let ended = self.context.registry.all_past(generation, self.context.config.timeouts.phase_change).await;
+        if let Err(error) = self.link.barrier(LAST_DRAIN).await {
+            tracing::warn!(%error, "the link was stopped before it had carried everything");
+        }
+        self.link.stop().await;
+        let connection = self.connect(now.primary()).await?;
+        tables::set_all(&connection, SyncState::Stale, &json!({ "by": "leaving dual_write" })).await?;
+        ended?;
+        Ok(self.view())
+    }
+
+    /// Writes the policy to the primary, with its history, and a copy to the other side as far as that answers.
+    async fn make_durable(
+        &self,
+        expected: u64,
+        wanted: Settings,
+        patch: &PolicyPatch,
+        gates: &[Gate],
+    ) -> Result<u64, Refused> {
+        let primary = self.connect(wanted.phase.primary()).await?;
+        let evidence = json!({ "gates": gates, "forced": patch.force });
+        let by = patch.by.as_deref().unwrap_or("unknown");
+        match control::swap(&primary, expected, &Change { settings: wanted, by, evidence: &evidence }).await? {
+            Swapped::Conflict(_) => Err(Refused::Conflict),
+            Swapped::Done(durable) => {
+                tracing::info!(epoch = durable.epoch, by, policy = %wanted.to_json(), "the policy was changed");
+                self.copy_to_secondary(&durable).await;
+                Ok(durable.epoch)
+            }
+        }
+    }
+
+    async fn copy_to_secondary(&self, durable: &control::Control) {
+        let side = durable.settings.phase.primary().other();
+        let copied = async {
+            let connection = self.connect(side).await?;
+            control::copy_to(&connection, durable).await.map_err(Trouble::from)
+        };
+        if let Err(error) = copied.await {
+            tracing::warn!(%error, "the policy's copy on {side} is older; the primary's counts");
+        }
+    }
+}
+
+/// Every gate holds, or may be forced and is.
+fn pass(gates: &[Gate], patch: &PolicyPatch) -> Result<(), Refused> {
+    match gates.iter().all(|g| g.holds || (g.may_be_forced && patch.force)) {
+        true => Ok(()),
+        false => Err(Refused::Gates(gates.to_vec())),
+    }
+}
+
+fn with_settings(policy: &Policy, settings: Settings) -> Policy {
+    Policy {
+        phase: settings.phase,
+        read_percent: settings.read_percent,
+        ack: settings.ack,
+        shadow_sample: settings.shadow_sample,
+        ..policy.clone()
+    }
+}

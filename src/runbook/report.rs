@@ -1,0 +1,235 @@
+//! What an operator may ask: status, tables, routes.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::gates::Gate;
+use super::{Conductor, Trouble};
+use crate::link::ledger::LinkReport;
+use crate::routing::{self, Action, Names, Percent, Phase, Policy, Situation, Transaction, Verdicts, Why, bucket};
+use crate::side::Side;
+use crate::sql::{Capture, capture, scan};
+use crate::store::control::{HistoryLine, Settings, history};
+use crate::store::tables::{self, TableState};
+
+/// The policy, as it is shown.
+#[derive(Clone, Debug, Serialize)]
+pub struct PolicyView {
+    pub phase: Phase,
+    pub primary: Side,
+    pub read_percent: Percent,
+    pub ack: routing::Ack,
+    pub shadow_sample_percent: Percent,
+    pub epoch: u64,
+    /// For a dry run: what the gates say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gates: Option<Vec<Gate>>,
+}
+
+impl PolicyView {
+    fn new(policy: &Policy) -> Self {
+        PolicyView {
+            phase: policy.phase,
+            primary: policy.primary(),
+            read_percent: policy.read_percent,
+            ack: policy.ack,
+            shadow_sample_percent: policy.shadow_sample,
+            epoch: policy.epoch,
+            gates: None,
+        }
+    }
+
+    pub(super) fn dry_run(policy: &Policy, wanted: Settings, gates: Vec<Gate>) -> Self {
+        PolicyView {
+            phase: wanted.phase,
+            primary: wanted.phase.primary(),
+            read_percent: wanted.read_percent,
+            ack: wanted.ack,
+            shadow_sample_percent: wanted.shadow_sample,
+            gates: Some(gates),
+            ..PolicyView::new(policy)
+        }
+    }
+}
+
+/// `GET /api/status`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    pub phase: Phase,
+    pub primary: Side,
+    pub read_percent: Percent,
+    pub epoch: u64,
+    pub ack: routing::Ack,
+    pub shadow_sample_percent: Percent,
+    pub link: Value,
+    pub reads: Value,
+    pub shadow: Value,
+    pub uncaptured_total: u64,
+    pub uncaptured: Vec<crate::session::Uncaptured>,
+    pub clients: usize,
+    pub version: &'static str,
+}
+
+/// One table, for `GET /api/tables`.
+#[derive(Clone, Debug, Serialize)]
+pub struct TableReport {
+    pub table: String,
+    pub mirrored: bool,
+    /// How writes to it are captured, or why they cannot be.
+    pub capture: String,
+    /// The sync state; `null` before the table was ever followed.
+    pub state: Option<&'static str>,
+    pub since: Option<String>,
+    pub evidence: Value,
+}
+
+/// Where a statement would go now, and why.
+#[derive(Clone, Debug, Serialize)]
+pub struct RouteReport {
+    pub kind: String,
+    pub side: Side,
+    pub reason: String,
+    pub bucket: u16,
+    pub read_percent: Percent,
+    pub fingerprint: String,
+    pub statement: String,
+}
+
+impl Conductor {
+    pub fn view(&self) -> PolicyView {
+        PolicyView::new(&self.policy())
+    }
+
+    pub fn status(&self) -> Status {
+        let policy = self.policy();
+        let report = self.context.ledger.report();
+        let tally = &self.context.tally;
+        let sum = |why: Why| Side::BOTH.into_iter().map(|side| tally.reads(side, why)).sum::<u64>();
+        Status {
+            phase: policy.phase,
+            primary: policy.primary(),
+            read_percent: policy.read_percent,
+            epoch: policy.epoch,
+            ack: policy.ack,
+            shadow_sample_percent: policy.shadow_sample,
+            link: link_json(&report),
+            reads: json!({
+                "old_total": tally.reads_on(Side::Old), "new_total": tally.reads_on(Side::New),
+                "fallback_total": sum(Why::Fallback), "stale_total": sum(Why::Stale),
+            }),
+            shadow: self.shadow_json(),
+            uncaptured_total: tally.uncaptured.load(Relaxed),
+            uncaptured: self.context.uncaptured(),
+            clients: self.context.registry.clients(),
+            version: env!("CARGO_PKG_VERSION"),
+        }
+    }
+
+    /// The durable history, newest first; empty before a first change.
+    pub async fn history(&self, limit: i64) -> Result<Vec<HistoryLine>, Trouble> {
+        let connection = self.connect(self.policy().primary()).await?;
+        Ok(history(&connection, limit).await?)
+    }
+
+    /// Entries that the secondary refuses for good, oldest first.
+    pub async fn parked(&self, limit: i64) -> Result<Vec<crate::store::parked::Parked>, Trouble> {
+        let connection = self.connect(self.policy().primary()).await?;
+        Ok(crate::store::parked::list(&connection, limit).await?)
+    }
+
+    pub async fn tables(&self) -> Result<Vec<TableReport>, Trouble> {
+        let policy = self.policy();
+        let connection = self.connect(policy.primary()).await?;
+        let states = tables::read_all(&connection).await?;
+        let catalog = match policy.phase.captures() {
+            true => policy.catalog.clone(),
+            false => self.read_schemas().await?.catalogs,
+        };
+        let tables = catalog.get(policy.primary()).tables();
+        Ok(tables.iter().map(|table| table_report(table, &states)).collect())
+    }
+
+    /// Explains a statement as a session without a transaction would send it.
+    pub fn route(&self, sql: &str, key: &str) -> RouteReport {
+        let policy = self.policy();
+        let script = scan(sql.as_bytes());
+        let statement = script.statements.first();
+        let key = statement.and_then(|s| s.hints.key.clone()).unwrap_or_else(|| key.to_owned());
+        let bucket = bucket(&key);
+        let action = statement.map_or(Action::Neutral, |s| {
+            routing::resolve(s, sql.as_bytes(), &policy, &Names::default(), &mut Verdicts::default())
+        });
+        let (kind, side, reason) = match action {
+            Action::Read(movable) => {
+                let now = Situation {
+                    transaction: Transaction::None,
+                    answers_under_way: false,
+                    pinned: false,
+                    fresh: true,
+                    link_up: self.context.ledger.state().carries(),
+                    bucket,
+                    forced: statement.and_then(|s| s.hints.route),
+                };
+                let choice = routing::choose(&policy, movable, &now);
+                ("read", choice.side, choice.why.as_str().to_owned())
+            }
+            Action::Capture { .. } => ("write", policy.primary(), "captured by RETURNING".to_owned()),
+            Action::Uncaptured(reason) if policy.phase.captures() => {
+                ("write", policy.primary(), format!("not captured: {reason}"))
+            }
+            Action::Uncaptured(_) | Action::Neutral => ("other", policy.primary(), "primary only".to_owned()),
+        };
+        RouteReport {
+            kind: kind.to_owned(),
+            side,
+            reason,
+            bucket,
+            read_percent: policy.read_percent,
+            fingerprint: statement.map(|s| s.fingerprint.to_string()).unwrap_or_default(),
+            statement: crate::sql::normalised(sql.as_bytes()),
+        }
+    }
+}
+
+impl Conductor {
+    fn shadow_json(&self) -> Value {
+        let mut totals = json!(self.findings.totals());
+        totals["dropped_total"] = json!(self.context.samples.dropped.load(Relaxed));
+        totals
+    }
+}
+
+fn link_json(report: &LinkReport) -> Value {
+    let counts = &report.counts;
+    json!({
+        "state": report.state, "reason": report.reason,
+        "lag_entries": report.lag_entries, "lag_seconds": report.lag_seconds, "cycle": report.cycle,
+        "captured_total": counts.captured, "applied_total": counts.applied, "superseded_total": counts.superseded,
+        "parked_total": counts.parked, "discarded_total": counts.discarded, "queued": counts.queued,
+    })
+}
+
+fn table_report(table: &crate::catalog::Table, states: &[TableState]) -> TableReport {
+    let state = states.iter().find(|s| s.schema == table.schema && s.name == table.name);
+    TableReport {
+        table: table.display_name(),
+        mirrored: table.mirrored,
+        capture: capture_of(table),
+        state: state.map(|s| s.state.as_str()),
+        since: state.map(|s| s.since.clone()),
+        evidence: state.map_or(Value::Null, |s| s.evidence.clone()),
+    }
+}
+
+/// What an INSERT into it would be captured by.
+fn capture_of(table: &crate::catalog::Table) -> String {
+    let insert = scan(b"insert into t select").statements.into_iter().next().and_then(|s| s.dml.into_iter().next());
+    match insert.map(|dml| capture(&dml, table)) {
+        Some(Capture::Keys) => "returning: key".into(),
+        Some(Capture::Row) => "returning: whole row (no key)".into(),
+        Some(Capture::Impossible(reason)) => format!("none: {reason}"),
+        Some(Capture::Table) | None => "returning: table".into(),
+    }
+}

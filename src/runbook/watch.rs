@@ -1,0 +1,179 @@
+//! Starting from the durable policy, and following it: other instances may change it, and sessions may change the schema.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Conductor, PolicyPatch, Trouble};
+use crate::backend::control::Connection;
+use crate::routing::{Phase, Policy};
+use crate::side::Side;
+use crate::store::control::{self, Control};
+
+/// The pause between two looks at the primary.
+const LOOK: Duration = Duration::from_secs(1);
+/// Looks between two readings of the schemas that nobody asked for.
+const LOOKS_PER_SCHEMA: u32 = 30;
+/// The pause between two attempts to find the durable policy.
+const RETRY: Duration = Duration::from_millis(250);
+
+impl Conductor {
+    /// Finds the durable policy and puts it in force; tries until it can. Clients are served from then on.
+    pub async fn start(self: &Arc<Self>) {
+        loop {
+            match self.try_start().await {
+                Ok(()) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "not ready yet");
+                    self.set_ready(Some(error.to_string()));
+                }
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+        self.set_ready(None);
+        self.seed_phase().await;
+    }
+
+    async fn try_start(&self) -> Result<(), Trouble> {
+        match self.durable().await? {
+            Some(durable) => {
+                self.warn_of_differences(&durable);
+                self.follow(&durable).await
+            }
+            None => {
+                let seeds = self.seeds();
+                let policy = self.policy_from(seeds, 0).await?;
+                self.enforce(&policy);
+                Ok(())
+            }
+        }
+    }
+
+    /// The policy that counts: the side that claims to be primary, with the higher epoch. The other side need not answer.
+    async fn durable(&self) -> Result<Option<Control>, Trouble> {
+        let (old, new) = tokio::join!(self.claim(Side::Old), self.claim(Side::New));
+        let claims = [(Side::Old, old), (Side::New, new)];
+        let best = claims.iter().filter_map(|(_, c)| c.as_ref().ok().cloned().flatten()).max_by_key(|c| c.epoch);
+        let primary = best.as_ref().map_or(Side::Old, |c| c.settings.phase.primary());
+        // The primary itself must have spoken: what the other side knows of it may be out of date.
+        for (side, claim) in claims {
+            match claim {
+                Err(error) if side == primary => return Err(error),
+                Err(error) => tracing::warn!(%side, %error, "the secondary does not answer"),
+                Ok(_) => {}
+            }
+        }
+        Ok(best)
+    }
+
+    async fn claim(&self, side: Side) -> Result<Option<Control>, Trouble> {
+        let connection = self.connect(side).await?;
+        Ok(control::read(&connection).await?)
+    }
+
+    /// Puts a durable policy in force here, with the link that it wants.
+    async fn follow(&self, durable: &Control) -> Result<(), Trouble> {
+        let former = self.policy();
+        let policy = self.policy_from(durable.settings, durable.epoch).await?;
+        self.enforce(&policy);
+        let (was, is) = (former.phase.captures(), policy.phase.captures());
+        if is && (!was || former.epoch == 0) {
+            self.link.start(policy.primary(), policy.catalog.clone(), false).await?;
+        }
+        if was && !is {
+            self.link.stop().await;
+        }
+        Ok(())
+    }
+
+    /// At a very first start the configuration may ask for `dual_write`.
+    async fn seed_phase(&self) {
+        let policy = self.policy();
+        if policy.epoch > 0 || self.context.config.phase == policy.phase {
+            return;
+        }
+        let patch = PolicyPatch {
+            phase: Some(self.context.config.phase),
+            by: Some("configuration".into()),
+            ..PolicyPatch::default()
+        };
+        if let Err(error) = self.patch(&patch).await {
+            tracing::error!(%error, "the configured phase could not be entered; change it with PATCH /api/policy");
+        }
+    }
+
+    /// Follows the durable policy and the schemas until the process ends.
+    pub async fn watch(self: Arc<Self>) {
+        let mut connection: Option<Connection> = None;
+        let mut looks = 0;
+        loop {
+            let schema_changed = tokio::select! {
+                () = self.context.shutdown.begun() => return,
+                () = self.context.schema_changed.notified() => true,
+                () = tokio::time::sleep(LOOK) => false,
+            };
+            looks = (looks + 1) % LOOKS_PER_SCHEMA;
+            if (schema_changed || looks == 0) && self.policy().phase.captures() {
+                self.refresh_schemas().await;
+            }
+            match self.look(connection.take()).await {
+                Ok(alive) => {
+                    self.set_ready(None);
+                    connection = Some(alive);
+                }
+                Err(error) => self.set_ready(Some(format!("the primary does not answer: {error}"))),
+            }
+        }
+    }
+
+    /// One look at the primary's row.
+    async fn look(&self, connection: Option<Connection>) -> Result<Connection, Trouble> {
+        let policy = self.policy();
+        let side = policy.primary();
+        let limit = self.context.config.timeouts.connect;
+        let connection = match connection.filter(|c| c.side() == side) {
+            Some(connection) => connection,
+            None => self.connect(side).await?,
+        };
+        let durable = tokio::time::timeout(limit, control::read(&connection)).await;
+        let durable = durable.map_err(|_| Trouble::Slow(side, limit))??;
+        if let Some(durable) = durable.filter(|d| d.epoch > policy.epoch) {
+            // A change of this instance's own is under way, or has just ended: it is not another's.
+            if let Ok(_idle) = self.changing.try_lock() {
+                if durable.epoch > self.policy().epoch {
+                    tracing::info!(epoch = durable.epoch, "another instance has changed the policy");
+                    self.follow(&durable).await?;
+                }
+            }
+        }
+        Ok(connection)
+    }
+
+    /// Reads the schemas again, and puts them in force if they have changed.
+    async fn refresh_schemas(&self) {
+        let Ok(_idle) = self.changing.try_lock() else { return };
+        let paired = match self.read_schemas().await {
+            Ok(paired) => paired,
+            Err(error) => {
+                tracing::warn!(%error, "the schemas could not be read again; the former ones stay in force");
+                return;
+            }
+        };
+        let now = self.policy();
+        let unequal = match self.unequal(&Policy { catalog: paired.catalogs.clone(), ..(*now).clone() }).await {
+            Ok(unequal) => unequal,
+            Err(error) => {
+                tracing::warn!(%error, "the tables' states could not be read again");
+                return;
+            }
+        };
+        if paired.catalogs == now.catalog && unequal == *now.unequal {
+            return;
+        }
+        tracing::info!("the schema has changed; statements are analysed anew");
+        let policy = Policy { catalog: paired.catalogs.clone(), unequal: Arc::new(unequal), ..(*now).clone() };
+        if policy.phase != Phase::OldOnly {
+            self.enforce(&policy);
+            self.link.update_catalog(paired.catalogs).await;
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! From a backend to the client: frames pass as they are, but for what pgduet itself put in, and for what has to wait for the secondary.
+
+use std::time::Instant;
+
+use bytes::{Buf, BytesMut};
+
+use super::batch::{After, Answered, Batch, Outcome, Run};
+use super::peer::MAX_BACKEND_MESSAGE;
+use super::tally::Class;
+use super::transaction::{Control, Status};
+use super::{End, Session, Withheld};
+use crate::routing::{Ack, Choice, Why};
+use crate::side::Side;
+use crate::wire::{Header, back};
+
+/// What one look at a backend's output came to.
+enum Taken {
+    Frame,
+    NeedsMore,
+}
+
+impl Session {
+    /// Takes in what the active backend has sent. True: something has moved.
+    pub(super) fn take_answers(&mut self) -> Result<bool, End> {
+        let mut moved = false;
+        while self.withheld.is_none() {
+            match self.take_answer()? {
+                Taken::Frame => moved = true,
+                Taken::NeedsMore => break,
+            }
+        }
+        Ok(moved | self.notice_lost_peers()?)
+    }
+
+    fn take_answer(&mut self) -> Result<Taken, End> {
+        let side = self.active;
+        let Some(peer) = self.peers.get_mut(side) else { return Ok(Taken::NeedsMore) };
+        let inbound = &mut peer.channel.inbound;
+        if self.answers.go_on(inbound.len()) {
+            return Ok(Taken::Frame);
+        }
+        if self.answers.frame_left > 0 {
+            return Ok(Taken::NeedsMore);
+        }
+        let rest = inbound.get(self.answers.approved..).unwrap_or_default();
+        let Some(header) = Header::peek(rest, MAX_BACKEND_MESSAGE).map_err(|_| End::Backend(side))? else {
+            return Ok(Taken::NeedsMore);
+        };
+        let batch = peer.batches.front_mut();
+        if batch.as_ref().is_none_or(|b| b.passes(header.tag)) {
+            self.answers.approve(header.len, inbound.len());
+            return Ok(Taken::Frame);
+        }
+        if rest.len() < header.len {
+            return Ok(Taken::NeedsMore);
+        }
+        if header.tag == back::READY_FOR_QUERY {
+            return self.ready_for_query(side);
+        }
+        self.treat_frame(side, header)
+    }
+
+    /// A frame that is not ReadyForQuery, whole, in a batch that cares.
+    fn treat_frame(&mut self, side: Side, header: Header) -> Result<Taken, End> {
+        let Some(peer) = self.peers.get_mut(side) else { return Ok(Taken::NeedsMore) };
+        let Some(batch) = peer.batches.front_mut() else { return Ok(Taken::NeedsMore) };
+        let inbound = &mut peer.channel.inbound;
+        let frame = inbound.get(self.answers.approved..self.answers.approved + header.len).unwrap_or_default();
+        let mut replaced = BytesMut::new();
+        let Answered { outcome, done, undone } = batch.take(frame, &mut replaced);
+        let commit = done.as_ref().map(|run| self.transaction_after(run)).unwrap_or_default();
+        let Some(peer) = self.peers.get_mut(side) else { return Ok(Taken::NeedsMore) };
+        let inbound = &mut peer.channel.inbound;
+        match outcome {
+            // A frame that reports a commit is looked at below: it may have to wait.
+            Outcome::Pass if commit == 0 => self.answers.approve(header.len, inbound.len()),
+            Outcome::Pass => {
+                self.answers.seal(inbound, &mut self.client.outbound);
+                let frame = inbound.split_to(header.len);
+                self.committed(commit, frame);
+            }
+            Outcome::Drop => {
+                self.answers.seal(inbound, &mut self.client.outbound);
+                inbound.advance(header.len);
+            }
+            Outcome::Replace => {
+                self.answers.seal(inbound, &mut self.client.outbound);
+                inbound.advance(header.len);
+                self.client.outbound.extend_from_slice(&replaced);
+            }
+        }
+        for (name, former) in undone {
+            self.statements.undo(&name, former);
+        }
+        if let Some(run) = done {
+            self.remember(run.after);
+        }
+        Ok(Taken::Frame)
+    }
+
+    /// Books a statement's success. Returns the touches that it has committed.
+    fn transaction_after(&mut self, run: &Run) -> u64 {
+        self.transaction.touched(run.touches);
+        let mut committed = match &run.after {
+            After::Control(control) => {
+                self.transaction.status = match control {
+                    Control::Begin => Status::Open,
+                    Control::Commit | Control::Rollback => Status::Idle,
+                    _ => self.transaction.status,
+                };
+                self.transaction.control(control)
+            }
+            _ => 0,
+        };
+        if run.reports_commit && self.transaction.status == Status::Idle {
+            committed += self.transaction.ready(Status::Idle, false);
+        }
+        committed
+    }
+
+    fn remember(&mut self, after: After) {
+        match after {
+            After::Nothing | After::Control(_) => {}
+            After::Ddl => self.worker.context.schema_changed.notify_one(),
+            After::ForgetStatements => self.statements.clear(),
+            After::ForgetStatement(name) => {
+                self.statements.remove(&name);
+            }
+            After::RoutingKey(key) => self.routing_key.setting = key.as_deref().map(crate::routing::bucket),
+        }
+    }
+
+    fn ready_for_query(&mut self, side: Side) -> Result<Taken, End> {
+        let Some(peer) = self.peers.get_mut(side) else { return Ok(Taken::NeedsMore) };
+        let inbound = &mut peer.channel.inbound;
+        self.answers.seal(inbound, &mut self.client.outbound);
+        let frame = inbound.split_to(crate::wire::HEADER + 1);
+        let status = frame.last().copied().and_then(Status::from_byte).ok_or(End::Backend(side))?;
+        let Some(mut batch) = peer.batches.pop_front() else { return Ok(Taken::Frame) };
+        let calm = peer.batches.is_empty();
+        for (name, former) in batch.unanswered_parses() {
+            self.statements.undo(&name, former);
+        }
+        if let Some(replay) = batch.take_replay_if_failed() {
+            self.fall_back(side, replay);
+            return Ok(Taken::Frame);
+        }
+        self.count_answer(side, &mut batch);
+        let is_primary = self.policy.as_ref().is_none_or(|p| p.primary() == side);
+        let committed = if is_primary { self.transaction.ready(status, batch.failed) } else { 0 };
+        if calm && self.transaction.status == Status::Idle {
+            self.statements.close_portals();
+        }
+        match committed {
+            0 => self.client.outbound.extend_from_slice(&frame),
+            touches => self.committed(touches, frame),
+        }
+        if calm {
+            self.calm_down();
+        }
+        Ok(Taken::Frame)
+    }
+
+    /// Nothing is owed any more: the next request chooses anew; without an open transaction it does so under the policy of then.
+    fn calm_down(&mut self) {
+        self.active = self.primary();
+        if self.transaction.status == Status::Idle && self.withheld.is_none() {
+            self.policy = None;
+            self.slot.leave();
+        }
+    }
+
+    fn count_answer(&mut self, side: Side, batch: &mut Batch) {
+        let took = batch.sent.elapsed();
+        let tally = &self.worker.context.tally;
+        tally.answered(batch.class, side, took);
+        let Some(read) = batch.read.take() else { return };
+        tally.read(Choice { side, why: read.why });
+        if let Some(mut sample) = read.sample {
+            sample.took = took;
+            sample.side = side;
+            sample.answer = read.answer;
+            tally.sampled.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            self.worker.context.samples.offer(sample);
+        }
+    }
+
+    /// A transaction that touched so many rows is committed on the primary; `frame` is the first word of it to the client.
+    fn committed(&mut self, touches: u64, frame: BytesMut) {
+        let ledger = &self.worker.context.ledger;
+        self.last_write = ledger.committed(touches);
+        let waits = self.policy.as_ref().is_some_and(|p| p.ack == Ack::Both) && ledger.holds_commits();
+        match waits {
+            false => self.client.outbound.extend_from_slice(&frame),
+            true => {
+                let wait = ledger.acked(self.last_write);
+                self.withheld = Some(Withheld { frame, wait, since: Instant::now() });
+            }
+        }
+    }
+
+    /// The secondary has it, or the link does not make clients wait: tell the client.
+    pub(super) fn release_withheld(&mut self) {
+        let Some(withheld) = self.withheld.take() else { return };
+        self.worker.context.tally.ack_wait.add(withheld.since.elapsed());
+        self.client.outbound.extend_from_slice(&withheld.frame);
+        let calm = self.peers.get(self.active).as_ref().is_none_or(|p| p.batches.is_empty());
+        if calm {
+            self.calm_down();
+        }
+    }
+
+    /// The secondary has failed before the first byte of its answer: the primary answers in its place.
+    fn fall_back(&mut self, side: Side, replay: Vec<u8>) {
+        self.worker.context.tally.backend_error(side);
+        self.active = self.primary();
+        self.fallback = true;
+        let mut again = BytesMut::from(replay.as_slice());
+        again.extend_from_slice(&self.client.inbound);
+        self.client.inbound = again;
+    }
+
+    /// A backend that has closed: the secondary is only missed, the primary ends the session.
+    fn notice_lost_peers(&mut self) -> Result<bool, End> {
+        let mut moved = false;
+        let primary = self.primary_or_only();
+        for side in Side::BOTH {
+            let Some(peer) = self.peers.get_mut(side).as_mut().filter(|p| p.lost) else { continue };
+            if side == primary {
+                // All that it said has been passed on, but for what waits behind a withheld commit.
+                if self.withheld.is_some() {
+                    continue;
+                }
+                return Err(End::Backend(side));
+            }
+            let mut batch = peer.batches.pop_front();
+            *self.peers.get_mut(side) = None;
+            self.statements.lost(side);
+            self.publish_cancel_targets();
+            moved = true;
+            match batch.as_mut().map(Batch::take_replay) {
+                Some(Some(replay)) => {
+                    self.answers = super::Passing::default();
+                    self.fall_back(side, replay);
+                }
+                Some(None) => return Err(End::Backend(side)),
+                None => {}
+            }
+        }
+        Ok(moved)
+    }
+
+    fn primary_or_only(&self) -> Side {
+        self.policy.as_ref().map_or_else(|| self.worker.context.registry.policy().primary(), |p| p.primary())
+    }
+}
+
+/// What a batch is counted as: its gravest statement.
+pub(super) fn class_of(parts: &[super::resolved::Part]) -> Class {
+    let has = |class| parts.iter().any(|p| p.class == class);
+    match () {
+        _ if has(Class::Write) => Class::Write,
+        _ if !parts.is_empty() && parts.iter().all(|p| p.class == Class::Read) => Class::Read,
+        _ => Class::Other,
+    }
+}
+
+/// Kept here so that the reason stands beside its use: a fallback is a read on the primary.
+pub(super) const FALLBACK: Why = Why::Fallback;

@@ -1,0 +1,363 @@
+//! What a backend still owes an answer to, in order: one batch for each ReadyForQuery to come.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Instant;
+
+use bytes::BytesMut;
+
+use super::statements::Prepared;
+use super::tally::Class;
+use super::transaction::Control;
+use crate::routing::{Cut, Why};
+use crate::rows::Answer;
+use crate::shadow::Sample;
+use crate::sql::Rewritten;
+use crate::wire::{Writer, back, data_row_without_last, error_field, row_description_without_last, with_position};
+
+/// One statement's run, up to its CommandComplete.
+#[derive(Debug)]
+pub struct Run {
+    pub cut: Cut,
+    /// Rows captured so far, counted as their capture columns pass.
+    pub touches: u64,
+    pub after: After,
+    /// In the simple protocol, the last statement's CommandComplete reports its commit.
+    pub reports_commit: bool,
+}
+
+impl Run {
+    pub fn plain() -> Self {
+        Run { cut: Cut::Nothing, touches: 0, after: After::Nothing, reports_commit: false }
+    }
+}
+
+/// What a statement's success means for the session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum After {
+    Nothing,
+    Control(Control),
+    /// The schema has changed.
+    Ddl,
+    /// Protocol-level prepared statements are gone: DEALLOCATE ALL, DISCARD ALL.
+    ForgetStatements,
+    /// One of them is.
+    ForgetStatement(Vec<u8>),
+    /// The session's routing key is set, or removed.
+    RoutingKey(Option<String>),
+}
+
+/// The next answer of a batch.
+#[derive(Debug)]
+pub enum Step {
+    /// `injected`: pgduet's own, the client must not see its answer. `undo`: what to put back under that name if it fails.
+    Parse {
+        injected: bool,
+        name: Vec<u8>,
+        undo: Option<Rc<Prepared>>,
+    },
+    Bind,
+    Close {
+        injected: bool,
+    },
+    Describe {
+        cut: Cut,
+    },
+    Run(Run),
+}
+
+/// All that one ReadyForQuery will end.
+#[derive(Debug)]
+pub struct Batch {
+    pub class: Class,
+    /// What is to come, in order. A batch that cares for nothing has none, and its frames pass as they come.
+    pub steps: VecDeque<Step>,
+    pub care: Care,
+    /// More messages may still join: no Sync was sent yet.
+    pub open: bool,
+    pub failed: bool,
+    /// Where text was inserted into the client's own (simple protocol), for error positions.
+    pub rewritten: Option<Rc<Rewritten>>,
+    pub sent: Instant,
+    pub read: Option<Read>,
+}
+
+/// Whether a batch's frames are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Care {
+    /// Only its ReadyForQuery.
+    End,
+    /// Each frame: something was injected, is cut off, or is counted.
+    Frames,
+}
+
+/// A batch that is one read.
+#[derive(Debug)]
+pub struct Read {
+    pub why: Why,
+    /// The client's own messages, as long as the primary may still answer in the secondary's place: until the first byte of
+    /// the secondary's answer is passed on.
+    pub replay: Option<Vec<u8>>,
+    /// Answers that came before the first row or the end, kept back together with `replay`.
+    pub prelude: BytesMut,
+    pub sample: Option<Box<Sample>>,
+    pub answer: Answer,
+}
+
+/// What becomes of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Pass,
+    Drop,
+    Replace,
+}
+
+/// What a frame meant.
+pub struct Answered {
+    pub outcome: Outcome,
+    /// The statement that it ended, with success.
+    pub done: Option<Run>,
+    /// Names whose Parse has failed, with what stood under them before.
+    pub undone: Vec<(Vec<u8>, Option<Rc<Prepared>>)>,
+}
+
+impl Outcome {
+    fn alone(self) -> Answered {
+        Answered { outcome: self, done: None, undone: Vec::new() }
+    }
+}
+
+const QUERY_CANCELED: &[u8] = b"57014";
+
+impl Batch {
+    pub fn new(class: Class, care: Care, open: bool) -> Self {
+        Batch {
+            class,
+            steps: VecDeque::new(),
+            care,
+            open,
+            failed: false,
+            rewritten: None,
+            sent: Instant::now(),
+            read: None,
+        }
+    }
+
+    /// Whether a frame of this type may pass without being looked at, even before it has arrived whole.
+    pub fn passes(&self, tag: u8) -> bool {
+        let asynchronous = matches!(tag, back::NOTICE | back::NOTIFICATION | back::PARAMETER_STATUS);
+        let bulk = matches!(tag, back::COPY_DATA | back::DATA_ROW);
+        match tag {
+            back::READY_FOR_QUERY => false,
+            _ if self.care == Care::End => true,
+            _ if asynchronous => self.read.as_ref().is_none_or(|r| r.replay.is_none()),
+            _ if bulk => self.read.as_ref().is_none_or(|r| r.replay.is_none() && r.sample.is_none()) && !self.cuts(),
+            _ => false,
+        }
+    }
+
+    fn cuts(&self) -> bool {
+        matches!(self.steps.front(), Some(Step::Run(run)) if run.cut != Cut::Nothing)
+    }
+
+    /// Takes one whole frame, not a ReadyForQuery. What replaces it is written to `out`.
+    pub fn take(&mut self, frame: &[u8], out: &mut BytesMut) -> Answered {
+        let answered = self.take_step(frame, out);
+        match &mut self.read {
+            Some(read) => read.take(frame, answered, out),
+            None => answered,
+        }
+    }
+
+    fn take_step(&mut self, frame: &[u8], out: &mut BytesMut) -> Answered {
+        match frame.first().copied().unwrap_or_default() {
+            back::PARSE_COMPLETE | back::BIND_COMPLETE | back::CLOSE_COMPLETE | back::NO_DATA => self.pop_small(),
+            back::ROW_DESCRIPTION => self.row_description(frame, out),
+            back::DATA_ROW => self.data_row(frame, out),
+            back::COMMAND_COMPLETE | back::EMPTY_QUERY | back::PORTAL_SUSPENDED => {
+                let done = match self.steps.pop_front() {
+                    Some(Step::Run(run)) => Some(run),
+                    _ => None,
+                };
+                Answered { done, ..Outcome::Pass.alone() }
+            }
+            back::ERROR => self.error(frame, out),
+            _ => Outcome::Pass.alone(),
+        }
+    }
+
+    fn pop_small(&mut self) -> Answered {
+        match self.steps.pop_front() {
+            Some(Step::Parse { injected: true, .. } | Step::Close { injected: true }) => Outcome::Drop.alone(),
+            _ => Outcome::Pass.alone(),
+        }
+    }
+
+    fn row_description(&mut self, frame: &[u8], out: &mut BytesMut) -> Answered {
+        let (cut, describing) = match self.steps.front() {
+            Some(Step::Describe { cut }) => (*cut, true),
+            Some(Step::Run(run)) => (run.cut, false),
+            _ => (Cut::Nothing, false),
+        };
+        if describing {
+            self.steps.pop_front();
+        }
+        match cut {
+            Cut::Nothing => Outcome::Pass.alone(),
+            Cut::Rows if describing => {
+                Writer::empty(out, back::NO_DATA);
+                Outcome::Replace.alone()
+            }
+            Cut::Rows => Outcome::Drop.alone(),
+            Cut::LastColumn => replaced(row_description_without_last(frame, out)),
+        }
+    }
+
+    fn data_row(&mut self, frame: &[u8], out: &mut BytesMut) -> Answered {
+        let Some(Step::Run(run)) = self.steps.front_mut() else { return Outcome::Pass.alone() };
+        match run.cut {
+            Cut::Nothing => Outcome::Pass.alone(),
+            Cut::Rows => {
+                run.touches += 1;
+                Outcome::Drop.alone()
+            }
+            Cut::LastColumn => {
+                run.touches += 1;
+                replaced(data_row_without_last(frame, out))
+            }
+        }
+    }
+
+    fn error(&mut self, frame: &[u8], out: &mut BytesMut) -> Answered {
+        self.failed = true;
+        let undone = self.unanswered_parses();
+        let moved = self.rewritten.as_ref().and_then(|r| with_position(frame, |p| r.client_position(p)));
+        let outcome = match moved {
+            Some(moved) => {
+                out.extend_from_slice(&moved);
+                Outcome::Replace
+            }
+            None => Outcome::Pass,
+        };
+        Answered { outcome, done: None, undone }
+    }
+
+    /// Takes the steps that will not be answered any more, and says which names they leave as they were.
+    pub fn unanswered_parses(&mut self) -> Vec<(Vec<u8>, Option<Rc<Prepared>>)> {
+        let parses = self.steps.drain(..).filter_map(|step| match step {
+            Step::Parse { injected: false, name, undo } => Some((name, undo)),
+            _ => None,
+        });
+        // The first of a name says what stood there before the batch, so it has to come last.
+        parses.collect::<Vec<_>>().into_iter().rev().collect()
+    }
+
+    /// The client's messages, if nothing of an answer was passed on yet.
+    pub fn take_replay(&mut self) -> Option<Vec<u8>> {
+        self.read.as_mut().and_then(|read| read.replay.take())
+    }
+
+    /// The same, if the batch has failed.
+    pub fn take_replay_if_failed(&mut self) -> Option<Vec<u8>> {
+        if self.failed { self.take_replay() } else { None }
+    }
+}
+
+impl Read {
+    /// Keeps the first frames of a secondary's answer back until it is clear that the secondary can answer.
+    fn take(&mut self, frame: &[u8], answered: Answered, out: &mut BytesMut) -> Answered {
+        if self.sample.is_some() {
+            self.answer.take(frame);
+        }
+        if self.replay.is_none() {
+            return answered;
+        }
+        match frame.first() {
+            Some(&back::ERROR) if error_field(frame, b'C') != Some(QUERY_CANCELED) => {
+                Answered { outcome: Outcome::Drop, ..answered }
+            }
+            Some(
+                &(back::DATA_ROW | back::COMMAND_COMPLETE | back::EMPTY_QUERY | back::PORTAL_SUSPENDED | back::ERROR),
+            ) => {
+                self.replay = None;
+                let mut whole = std::mem::take(&mut self.prelude);
+                keep(frame, answered.outcome, out, &mut whole);
+                *out = whole;
+                Answered { outcome: Outcome::Replace, ..answered }
+            }
+            _ => {
+                keep(frame, answered.outcome, out, &mut self.prelude);
+                Answered { outcome: Outcome::Drop, ..answered }
+            }
+        }
+    }
+}
+
+fn keep(frame: &[u8], outcome: Outcome, replaced: &BytesMut, to: &mut BytesMut) {
+    match outcome {
+        Outcome::Pass => to.extend_from_slice(frame),
+        Outcome::Replace => to.extend_from_slice(replaced),
+        Outcome::Drop => {}
+    }
+}
+
+fn replaced(written: Option<()>) -> Answered {
+    match written {
+        Some(()) => Outcome::Replace.alone(),
+        None => Outcome::Pass.alone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn captured(cut: Cut) -> Batch {
+        let mut batch = Batch::new(Class::Write, Care::Frames, false);
+        batch.steps.push_back(Step::Run(Run { cut, ..Run::plain() }));
+        batch
+    }
+
+    fn frame(tag: u8, body: &[u8]) -> BytesMut {
+        let mut out = BytesMut::new();
+        Writer::begin(&mut out, tag).bytes(body).end();
+        out
+    }
+
+    #[test]
+    fn a_client_that_asked_for_no_rows_sees_none_and_each_counts_as_a_touch() {
+        let mut batch = captured(Cut::Rows);
+        let mut out = BytesMut::new();
+        for tag in [back::ROW_DESCRIPTION, back::DATA_ROW, back::DATA_ROW] {
+            assert_eq!(batch.take(&frame(tag, b"\0\x01\0\0\0\0"), &mut out).outcome, Outcome::Drop);
+        }
+        let answered = batch.take(&frame(back::COMMAND_COMPLETE, b"UPDATE 2\0"), &mut out);
+        assert_eq!((answered.outcome, answered.done.map(|run| run.touches)), (Outcome::Pass, Some(2)));
+    }
+
+    #[test]
+    fn a_describe_of_a_captured_statement_says_no_data() {
+        let mut batch = Batch::new(Class::Write, Care::Frames, true);
+        batch.steps.push_back(Step::Describe { cut: Cut::Rows });
+        let mut out = BytesMut::new();
+        assert_eq!(batch.take(&frame(back::ROW_DESCRIPTION, b"\0\x01"), &mut out).outcome, Outcome::Replace);
+        assert_eq!(out, frame(back::NO_DATA, b""));
+    }
+
+    #[test]
+    fn what_a_failing_secondary_said_first_is_never_passed_on() {
+        let mut batch = Batch::new(Class::Read, Care::Frames, false);
+        batch.steps.push_back(Step::Run(Run::plain()));
+        batch.read = Some(Read {
+            why: Why::BucketOpen,
+            replay: Some(b"the request".to_vec()),
+            prelude: BytesMut::new(),
+            sample: None,
+            answer: Answer::default(),
+        });
+        let mut out = BytesMut::new();
+        assert_eq!(batch.take(&frame(back::ROW_DESCRIPTION, b"\0\0"), &mut out).outcome, Outcome::Drop);
+        assert_eq!(batch.take(&frame(back::ERROR, b"C42P01\0\0"), &mut out).outcome, Outcome::Drop);
+        assert_eq!(batch.take_replay_if_failed().as_deref(), Some(&b"the request"[..]));
+    }
+}

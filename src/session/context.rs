@@ -1,0 +1,108 @@
+//! What sessions share: with everybody ([`Context`]), and with the others of their thread ([`Worker`]).
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::registry::Registry;
+use super::tally::Tally;
+use crate::auth::Verifier;
+use crate::backend::login::{Address, Credentials, Identity};
+use crate::config::Config;
+use crate::link::ledger::Ledger;
+use crate::routing::Verdicts;
+use crate::shadow::Samples;
+use crate::shutdown::Shutdown;
+use crate::side::BySide;
+use crate::sql::Fingerprint;
+
+/// Uncaptured writes are remembered by fingerprint up to this many; the count goes on.
+const MAX_UNCAPTURED: usize = 200;
+
+/// An uncaptured write, for the operator.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Uncaptured {
+    pub statement: String,
+    pub reason: &'static str,
+    pub count: u64,
+}
+
+/// What every session of the process works with.
+pub struct Context {
+    pub config: Arc<Config>,
+    pub addresses: BySide<Address>,
+    pub registry: Arc<Registry>,
+    pub ledger: Arc<Ledger>,
+    pub tally: Tally,
+    pub samples: Arc<Samples>,
+    pub shutdown: Shutdown,
+    /// Rung when a session has changed the schema.
+    pub schema_changed: Notify,
+    /// What clients may log in as, with `scram-sha-256`; empty with `trust`.
+    pub users: HashMap<String, User>,
+    uncaptured: Mutex<HashMap<Fingerprint, Uncaptured>>,
+}
+
+/// A login from the configuration, its secrets read.
+pub struct User {
+    pub verifier: Option<Verifier>,
+    pub credentials: BySide<Credentials>,
+}
+
+impl Context {
+    pub fn new(
+        config: Arc<Config>,
+        addresses: BySide<Address>,
+        users: HashMap<String, User>,
+        registry: Arc<Registry>,
+        ledger: Arc<Ledger>,
+        samples: Arc<Samples>,
+        shutdown: Shutdown,
+    ) -> Self {
+        Context {
+            config,
+            addresses,
+            registry,
+            ledger,
+            tally: Tally::default(),
+            samples,
+            shutdown,
+            schema_changed: Notify::new(),
+            users,
+            uncaptured: Mutex::default(),
+        }
+    }
+
+    /// Counts a write that was not captured, and names it.
+    pub fn count_uncaptured(&self, fingerprint: Fingerprint, sql: &[u8], reason: &'static str) {
+        self.tally.uncaptured.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let mut known = self.uncaptured.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = known.get_mut(&fingerprint) {
+            entry.count += 1;
+        } else if known.len() < MAX_UNCAPTURED {
+            let statement = crate::sql::normalised(sql);
+            tracing::warn!(%statement, reason, "a write was not captured; the sides may differ until its table is verified");
+            known.insert(fingerprint, Uncaptured { statement, reason, count: 1 });
+        }
+    }
+
+    pub fn uncaptured(&self) -> Vec<Uncaptured> {
+        let known = self.uncaptured.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut list: Vec<_> = known.values().cloned().collect();
+        list.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.statement.cmp(&b.statement)));
+        list
+    }
+}
+
+/// Who a session's client is.
+pub struct Login {
+    pub identity: Arc<Identity>,
+}
+
+/// One thread's share.
+pub struct Worker {
+    pub context: Arc<Context>,
+    pub verdicts: RefCell<Verdicts>,
+}

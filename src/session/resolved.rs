@@ -1,0 +1,193 @@
+//! A text of one or more statements, ready to be sent: what it becomes on the primary, and what each answer means.
+
+use std::rc::Rc;
+
+use super::batch::{After, Run};
+use super::tally::Class;
+use super::transaction::Control;
+use crate::routing::{Action, Cut, Names, Policy, Verdicts, Why, resolve};
+use crate::side::Side;
+use crate::sql::{Fingerprint, Kind, Rewritten, Statement, constant, rewrite, scan};
+
+/// What the session has to remember once a statement was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mark {
+    Nothing,
+    /// The session now has state that only its primary connection has.
+    Pins,
+    /// A temporary relation of this name, if the name could be read.
+    Temporary(Option<String>),
+    SearchPath,
+}
+
+/// One statement of a text.
+#[derive(Debug)]
+pub struct Part {
+    pub cut: Cut,
+    pub after: After,
+    pub mark: Mark,
+    pub class: Class,
+    pub fingerprint: Fingerprint,
+    /// Why it is an uncaptured write, if it is one.
+    pub uncaptured: Option<&'static str>,
+}
+
+/// A text that is one read.
+#[derive(Clone, Debug)]
+pub struct SingleRead {
+    pub movable: Result<(), Why>,
+    pub fingerprint: Fingerprint,
+    pub key: Option<String>,
+    pub forced: Option<Side>,
+}
+
+#[derive(Debug)]
+pub struct Resolved {
+    pub generation: u64,
+    pub parts: Vec<Part>,
+    pub read: Option<SingleRead>,
+    /// The text for the primary where it is not the client's own.
+    pub rewritten: Option<Rc<Rewritten>>,
+    /// The same as bytes that can be shared.
+    pub text: Option<Rc<[u8]>>,
+}
+
+impl Resolved {
+    pub fn new(text: &[u8], policy: &Policy, names: &Names, verdicts: &mut Verdicts) -> Self {
+        let script = scan(text);
+        let mut insertions = Vec::new();
+        let mut parts = Vec::with_capacity(script.statements.len());
+        let mut read = None;
+        for statement in &script.statements {
+            let action = resolve(statement, text, policy, names, verdicts);
+            if let (Action::Read(movable), 1) = (&action, script.statements.len()) {
+                read = Some(SingleRead {
+                    movable: *movable,
+                    fingerprint: statement.fingerprint,
+                    key: statement.hints.key.clone(),
+                    forced: statement.hints.route,
+                });
+            }
+            parts.push(part(statement, text, action, &mut insertions));
+        }
+        let rewritten = (!insertions.is_empty()).then(|| Rc::new(rewrite(text, insertions)));
+        let text = rewritten.as_ref().map(|r| Rc::from(r.text.as_slice()));
+        Resolved { generation: policy.generation, parts, read, rewritten, text }
+    }
+
+    /// In the extended protocol a text is one statement.
+    pub fn only(&self) -> Option<&Part> {
+        self.parts.first()
+    }
+
+    /// The runs that a simple query's answer consists of.
+    pub fn runs(&self) -> impl Iterator<Item = Run> + '_ {
+        let last = self.parts.len().saturating_sub(1);
+        self.parts.iter().enumerate().map(move |(at, part)| Run {
+            cut: part.cut,
+            touches: 0,
+            after: part.after.clone(),
+            reports_commit: at == last,
+        })
+    }
+}
+
+fn part(statement: &Statement, text: &[u8], action: Action, insertions: &mut Vec<(usize, String)>) -> Part {
+    let mut part = Part {
+        cut: Cut::Nothing,
+        after: after(statement, text),
+        mark: mark(statement, text),
+        class: Class::Other,
+        fingerprint: statement.fingerprint,
+        uncaptured: None,
+    };
+    match action {
+        Action::Read(_) => part.class = Class::Read,
+        Action::Capture { insertions: more, cut } => {
+            part.class = Class::Write;
+            part.cut = cut;
+            insertions.extend(more);
+        }
+        Action::Uncaptured(reason) => part.uncaptured = Some(reason),
+        Action::Neutral => {}
+    }
+    part
+}
+
+fn after(statement: &Statement, text: &[u8]) -> After {
+    let name = |span: &std::ops::Range<usize>| folded(text.get(span.clone()).unwrap_or_default());
+    match &statement.kind {
+        Kind::Begin(_) => After::Control(Control::Begin),
+        Kind::Commit { .. } => After::Control(Control::Commit),
+        Kind::Rollback { .. } | Kind::PrepareTransaction => After::Control(Control::Rollback),
+        Kind::Savepoint(span) => After::Control(Control::Savepoint(name(span))),
+        Kind::RollbackTo(span) => After::Control(Control::RollbackTo(name(span))),
+        Kind::Release(span) => After::Control(Control::Release(name(span))),
+        Kind::Ddl | Kind::CreateTableAs | Kind::SelectInto { .. } => After::Ddl,
+        Kind::DiscardAll | Kind::Deallocate(None) => After::ForgetStatements,
+        Kind::Deallocate(Some(span)) => After::ForgetStatement(name(span)),
+        Kind::Set { name, value, .. } if is_word(text, name, ROUTING_KEY) => {
+            After::RoutingKey(text.get(value.clone()).and_then(constant).filter(|key| !key.is_empty()))
+        }
+        Kind::Reset(name) if is_word(text, name, ROUTING_KEY) => After::RoutingKey(None),
+        Kind::ResetAll => After::RoutingKey(None),
+        _ => After::Nothing,
+    }
+}
+
+/// A name as the server stores it.
+fn folded(name: &[u8]) -> Vec<u8> {
+    match name.strip_prefix(b"\"").and_then(|n| n.strip_suffix(b"\"")) {
+        Some(quoted) => String::from_utf8_lossy(quoted).replace("\"\"", "\"").into_bytes(),
+        None => name.to_ascii_lowercase(),
+    }
+}
+
+fn mark(statement: &Statement, text: &[u8]) -> Mark {
+    match &statement.kind {
+        Kind::CreateTemp | Kind::SelectInto { temporary: true } => Mark::Temporary(temporary_name(statement, text)),
+        Kind::Set { name, .. } | Kind::Reset(name) if is_word(text, name, "search_path") => Mark::SearchPath,
+        Kind::Set { name, .. } | Kind::Reset(name) if is_word(text, name, ROUTING_KEY) => Mark::Nothing,
+        // Undone at the transaction's end, which a read that moves is never inside of.
+        Kind::Set { local: true, .. } | Kind::SetRole { local: true } => Mark::Nothing,
+        Kind::Set { .. } | Kind::Reset(_) | Kind::ResetAll | Kind::DiscardAll | Kind::Listen => Mark::Pins,
+        Kind::SetRole { .. } | Kind::SetSessionAuthorization { .. } | Kind::SetSessionCharacteristics(_) => Mark::Pins,
+        Kind::DeclareCursor { hold: true, .. } => Mark::Pins,
+        _ => Mark::Nothing,
+    }
+}
+
+/// The name that a temporary relation is created under, if it is easily read.
+fn temporary_name(statement: &Statement, text: &[u8]) -> Option<String> {
+    const BEFORE_THE_NAME: [&str; 15] = [
+        "create",
+        "or",
+        "replace",
+        "local",
+        "global",
+        "temp",
+        "temporary",
+        "recursive",
+        "table",
+        "view",
+        "sequence",
+        "unlogged",
+        "if",
+        "not",
+        "exists",
+    ];
+    let text = std::str::from_utf8(text.get(statement.span.clone())?).ok()?;
+    let word = |w: &&str| !BEFORE_THE_NAME.iter().any(|known| w.eq_ignore_ascii_case(known));
+    let name = text.split(|c: char| c.is_whitespace() || c == '(').filter(|w| !w.is_empty()).find(word)?;
+    let bare = name.rsplit('.').next()?;
+    match bare.strip_prefix('"') {
+        Some(quoted) => Some(quoted.trim_end_matches('"').replace("\"\"", "\"")),
+        None => Some(bare.to_lowercase()),
+    }
+}
+
+const ROUTING_KEY: &str = "pgduet.key";
+
+fn is_word(text: &[u8], place: &std::ops::Range<usize>, word: &str) -> bool {
+    text.get(place.clone()).is_some_and(|t| t.eq_ignore_ascii_case(word.as_bytes()))
+}

@@ -1,0 +1,123 @@
+//! The client's prepared statements, as it knows them, and what stands under their names on each backend.
+//!
+//! The race it excludes:
+//!   1. a client prepares `INSERT ...` in `old_only`, uncaptured;
+//!   2. the phase becomes `dual_write`;
+//!   3. the client binds and executes it: a write that nobody captured.
+//!
+//! So a statement is kept as the client's own text, and each use first makes sure that the backend has it in the form that the policy asks for
+//! now; if not, it is closed and parsed again in front of that use.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::resolved::Resolved;
+use crate::side::{BySide, Side};
+
+/// What a backend has under a statement's name: the text it was given.
+pub type There = Option<Rc<[u8]>>;
+
+/// One prepared statement of the client's.
+#[derive(Debug)]
+pub struct Prepared {
+    pub name: Vec<u8>,
+    /// The client's own text.
+    pub sql: Rc<[u8]>,
+    /// Parameter types as the client gave them: count and oids.
+    pub types: Vec<u8>,
+    there: RefCell<BySide<There>>,
+    resolved: RefCell<Option<Rc<Resolved>>>,
+}
+
+impl Prepared {
+    pub fn new(name: &[u8], sql: &[u8], types: &[u8]) -> Self {
+        Prepared {
+            name: name.to_vec(),
+            sql: sql.into(),
+            types: types.to_vec(),
+            there: RefCell::default(),
+            resolved: RefCell::new(None),
+        }
+    }
+
+    /// What it means under the policy of this generation; `resolve` is asked once per generation.
+    pub fn resolved(&self, generation: u64, resolve: impl FnOnce(&[u8]) -> Resolved) -> Rc<Resolved> {
+        if let Some(known) = self.resolved.borrow().as_ref().filter(|r| r.generation == generation) {
+            return Rc::clone(known);
+        }
+        let resolved = Rc::new(resolve(&self.sql));
+        *self.resolved.borrow_mut() = Some(Rc::clone(&resolved));
+        resolved
+    }
+
+    pub fn there(&self, side: Side) -> There {
+        self.there.borrow().get(side).clone()
+    }
+
+    pub fn set_there(&self, side: Side, text: There) {
+        *self.there.borrow_mut().get_mut(side) = text;
+    }
+}
+
+/// By name; the unnamed one has the empty name.
+#[derive(Debug, Default)]
+pub struct Statements {
+    by_name: HashMap<Vec<u8>, Rc<Prepared>>,
+    /// Portals by name, with what they were bound from.
+    portals: HashMap<Vec<u8>, Rc<Prepared>>,
+}
+
+impl Statements {
+    pub fn get(&self, name: &[u8]) -> Option<&Rc<Prepared>> {
+        self.by_name.get(name)
+    }
+
+    /// Puts a statement under its name; returns the one that stood there.
+    pub fn put(&mut self, statement: Rc<Prepared>) -> Option<Rc<Prepared>> {
+        self.by_name.insert(statement.name.clone(), statement)
+    }
+
+    /// Takes back a [`Statements::put`] whose Parse failed.
+    pub fn undo(&mut self, name: &[u8], former: Option<Rc<Prepared>>) {
+        match former {
+            Some(former) => self.by_name.insert(name.to_vec(), former),
+            None => self.by_name.remove(name),
+        };
+    }
+
+    pub fn remove(&mut self, name: &[u8]) -> Option<Rc<Prepared>> {
+        self.by_name.remove(name)
+    }
+
+    /// The backend's connection is gone, and with it all that was prepared there.
+    pub fn lost(&mut self, side: Side) {
+        self.by_name.values().for_each(|s| s.set_there(side, None));
+    }
+
+    pub fn clear(&mut self) {
+        self.by_name.clear();
+    }
+
+    pub fn bind(&mut self, portal: &[u8], statement: Rc<Prepared>) {
+        match self.portals.get_mut(portal) {
+            Some(place) => *place = statement,
+            None => {
+                self.portals.insert(portal.to_vec(), statement);
+            }
+        }
+    }
+
+    pub fn portal(&self, name: &[u8]) -> Option<&Rc<Prepared>> {
+        self.portals.get(name)
+    }
+
+    pub fn close_portal(&mut self, name: &[u8]) {
+        self.portals.remove(name);
+    }
+
+    /// Portals do not outlive their transaction.
+    pub fn close_portals(&mut self) {
+        self.portals.clear();
+    }
+}

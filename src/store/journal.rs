@@ -1,0 +1,56 @@
+//! The journal as a whole: how large it is, and the removal of what has been carried. Its entries are read by the link.
+
+use super::{Snapshot, StoreError, unless_absent};
+use crate::backend::control::Connection;
+
+/// Entries removed by one statement of [`clean_up`]: bounds the time of its locks and the size of its transaction.
+const REMOVED_AT_ONCE: i64 = 50_000;
+
+/// Bytes on disk, with indexes; `None` before `init`.
+pub async fn size_bytes(connection: &Connection) -> Result<Option<u64>, StoreError> {
+    let sql = "SELECT pg_total_relation_size(to_regclass('pgduet.journal'))";
+    let row =
+        connection.query_one(sql, &[]).await.map_err(StoreError::doing(connection, "measuring pgduet.journal"))?;
+    let bytes: Option<i64> = row.try_get(0).map_err(StoreError::doing(connection, "measuring pgduet.journal"))?;
+    Ok(bytes.map(|n| n.max(0) as u64))
+}
+
+/// How many committed entries the snapshot does not see.
+pub async fn pending(connection: &Connection, marker: &Snapshot) -> Result<u64, StoreError> {
+    let sql = "SELECT count(*) FROM pgduet.journal WHERE xid >= $1::text::xid8 OR xid = ANY ($2::text[]::xid8[])";
+    let in_progress: Vec<String> = marker.in_progress.iter().map(u64::to_string).collect();
+    let row = unless_absent(connection.query_one(sql, &[&marker.xmax.to_string(), &in_progress]).await)
+        .map_err(StoreError::doing(connection, "counting pgduet.journal"))?;
+    let count = row.map(|row| row.try_get::<_, i64>(0)).transpose();
+    Ok(count.map_err(StoreError::doing(connection, "counting pgduet.journal"))?.unwrap_or(0).max(0) as u64)
+}
+
+/// Removes entries that the marker saw, oldest first, a bounded number at once. Returns how many; fewer than the bound
+/// means that nothing is left to remove. Call it with a marker that can no longer be lost.
+pub async fn clean_up(connection: &Connection, marker: &Snapshot) -> Result<u64, StoreError> {
+    connection
+        .execute(
+            "DELETE FROM pgduet.journal WHERE ctid = ANY (ARRAY( \
+               SELECT ctid FROM pgduet.journal WHERE xid < $1::text::xid8 ORDER BY xid LIMIT $2))",
+            &[&marker.xmin.to_string(), &REMOVED_AT_ONCE],
+        )
+        .await
+        .map_err(StoreError::doing(connection, "cleaning pgduet.journal"))
+}
+
+/// Whether [`clean_up`] left something behind.
+pub fn more_to_clean(removed: u64) -> bool {
+    removed >= REMOVED_AT_ONCE as u64
+}
+
+/// Empties the journal; returns how many entries no link had carried are gone.
+pub async fn clear(connection: &Connection, marker: Option<&Snapshot>) -> Result<u64, StoreError> {
+    let doing = "clearing pgduet.journal";
+    let sql = "WITH gone AS (DELETE FROM pgduet.journal RETURNING xid) SELECT count(*) FROM gone \
+               WHERE $1::text IS NULL OR xid >= $1::text::xid8 OR xid = ANY ($2::text[]::xid8[])";
+    let xmax = marker.map(|m| m.xmax.to_string());
+    let in_progress: Vec<String> = marker.iter().flat_map(|m| &m.in_progress).map(u64::to_string).collect();
+    let row = connection.query_one(sql, &[&xmax, &in_progress]).await.map_err(StoreError::doing(connection, doing))?;
+    let count: i64 = row.try_get(0).map_err(StoreError::doing(connection, doing))?;
+    Ok(count.max(0) as u64)
+}

@@ -1,0 +1,11 @@
+//! The spine, end to end: what went through the proxy is on both servers, row for row.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod append;
+mod crash;
+mod orm;
+mod phase;
+mod tpcb;
+mod values;

@@ -1,0 +1,27 @@
+//! Clients by tokio-postgres: prepared statements, parameters in binary.
+
+use std::future::Future;
+
+use tokio_postgres::{Client, Config, NoTls};
+
+/// Runs a test's asynchronous part on a runtime of its own.
+pub fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(work)
+}
+
+/// A connection as `app` to the database `app`.
+pub async fn connect(port: u16) -> Client {
+    try_connect(port).await.unwrap_or_else(|e| panic!("cannot connect: {e:?}"))
+}
+
+pub async fn try_connect(port: u16) -> Result<Client, tokio_postgres::Error> {
+    let mut config = Config::new();
+    config.host("127.0.0.1").port(port).user("app").dbname("app");
+    connect_with(&config).await
+}
+
+pub async fn connect_with(config: &Config) -> Result<Client, tokio_postgres::Error> {
+    let (client, connection) = config.connect(NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
+}
