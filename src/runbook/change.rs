@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::gates::{self, Gate};
 use super::{Conductor, PolicyView, Trouble};
 use crate::backend::introspect::Paired;
+use crate::link::ledger::LinkState;
 use crate::routing::{Ack, Percent, Phase, Policy};
 use crate::side::Side;
 use crate::store::control::{self, Change, Settings, Swapped};
@@ -17,6 +18,8 @@ use crate::store::tables::{self, SyncState};
 
 /// How long a link is given to carry the rest before `dual_write` is left.
 const LAST_DRAIN: Duration = Duration::from_secs(10);
+/// How long a link that has just begun is given to show that it carries, before a gate asks.
+const FIRST_CYCLE: Duration = Duration::from_secs(5);
 
 /// What an operator asks for.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -89,6 +92,7 @@ impl Conductor {
         let raised = wanted.read_percent > now.read_percent;
         let mut gates = vec![gates::reads_have_a_link(now.phase, raised)];
         if raised && now.phase.captures() {
+            self.let_link_begin().await;
             gates.push(gates::link_follows(&self.link.ledger().report()));
         }
         pass(&gates, patch)?;
@@ -103,6 +107,14 @@ impl Conductor {
         let policy = Policy { epoch, ..with_settings(now, wanted) };
         self.enforce(&policy);
         Ok(self.view())
+    }
+
+    /// A change that follows its phase, or a restart, at once must not be refused for being prompt. What a link that does not come
+    /// up in time means is for the gates to say.
+    async fn let_link_begin(&self) {
+        if self.link.ledger().state() == LinkState::Starting {
+            let _ = self.link.barrier(FIRST_CYCLE).await;
+        }
     }
 
     async fn enter_dual_write(
@@ -126,6 +138,7 @@ impl Conductor {
         let generation = entered?;
         self.context.registry.all_past(generation, self.context.config.timeouts.phase_change).await?;
         tracing::info!(phase = %wanted.phase, "every transaction of the former phase has ended");
+        self.let_link_begin().await;
         Ok(self.view())
     }
 
