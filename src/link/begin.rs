@@ -11,6 +11,7 @@ use futures_util::try_join;
 use super::Catalogs;
 use super::carrier::open_both;
 use super::ends::End;
+use super::express::Hot;
 use super::failure::Failure;
 use super::ledger::{Counts, Ledger};
 use super::plan::Plans;
@@ -30,6 +31,7 @@ pub struct Session {
     pub primary: End,
     pub secondary: End,
     pub plans: Plans,
+    pub hot: Hot,
     /// Where the secondary is.
     pub marker: Snapshot,
     /// The last snapshot of the primary that had nothing new.
@@ -60,7 +62,9 @@ impl Session {
         let primary = End::primary(primary).await.map_err(Failure::Primary)?;
         let (secondary, silent) = End::secondary(secondary).await.map_err(Failure::Secondary)?;
         let (plans, seen, totals) = (Plans::default(), marker.snapshot.clone(), marker.totals);
-        let mut session = Session { primary, secondary, plans, marker: marker.snapshot, seen, silent, side, totals };
+        let hot = Hot::default();
+        let mut session =
+            Session { primary, secondary, plans, hot, marker: marker.snapshot, seen, silent, side, totals };
         session.replan(catalogs).await?;
         Ok(session)
     }
@@ -73,6 +77,7 @@ impl Session {
             })?;
         let (primary, secondary) = (catalogs.get(self.side), catalogs.get(self.side.other()));
         self.plans = Plans::new((primary, &on_primary), (secondary, &on_secondary));
+        self.hot.clear();
         self.primary.forget();
         self.secondary.forget();
         Ok(())

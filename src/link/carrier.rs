@@ -235,8 +235,8 @@ impl Carrier {
     }
 
     fn ends<'a>(&'a self, session: &'a mut Session) -> Ends<'a> {
-        let (primary, secondary, plans) = (&mut session.primary, &mut session.secondary, &session.plans);
-        Ends { primary, secondary, plans, chunk: self.config.link.chunk, unknown: &self.unknown }
+        let Session { primary, secondary, plans, hot, .. } = session;
+        Ends { primary, secondary, plans, hot, chunk: self.config.link.chunk, unknown: &self.unknown }
     }
 
     fn applied(&mut self, cycle: Cycle, begun: Instant, carried: Carried) {

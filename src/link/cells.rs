@@ -92,6 +92,28 @@ impl ToSql for Array {
     to_sql_checked!();
 }
 
+/// The fields of a record in binary form, as `ROW(...)` is sent; ends early where the bytes do not add up.
+pub fn fields(raw: &[u8]) -> Fields<'_> {
+    Fields { rest: raw.get(4..).unwrap_or_default() }
+}
+
+/// See [`fields`].
+#[derive(Clone, Debug)]
+pub struct Fields<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Option<&'a [u8]>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        // The type's oid, then the value as in an array.
+        let (value, rest) = value_and_rest(self.rest.get(4..)?)?;
+        self.rest = rest;
+        Some(value)
+    }
+}
+
 /// The elements of a one-dimensional array in binary form; ends early where the bytes do not add up.
 pub fn elements(raw: &[u8]) -> Elements<'_> {
     let dimensions = read_i32(raw, 0).unwrap_or(0);
@@ -111,19 +133,23 @@ impl<'a> Iterator for Elements<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.left = self.left.checked_sub(1)?;
-        let length = read_i32(self.rest, 0)?;
-        let rest = self.rest.get(4..)?;
-        let Ok(length) = usize::try_from(length) else {
-            self.rest = rest;
-            return Some(None);
-        };
-        let value = rest.get(..length)?;
-        self.rest = rest.get(length..)?;
-        Some(Some(value))
+        let (value, rest) = value_and_rest(self.rest)?;
+        self.rest = rest;
+        Some(value)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         (0, Some(self.left))
+    }
+}
+
+/// A length, -1 for NULL, and so many bytes.
+fn value_and_rest(bytes: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
+    let length = read_i32(bytes, 0)?;
+    let rest = bytes.get(4..)?;
+    match usize::try_from(length) {
+        Ok(length) => Some((Some(rest.get(..length)?), rest.get(length..)?)),
+        Err(_) => Some((None, rest)),
     }
 }
 

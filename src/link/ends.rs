@@ -8,7 +8,7 @@ use std::task::Poll;
 use tokio_postgres::Statement;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::cells::Array;
+use super::cells::{Array, Cell};
 use super::entry::{Entry, text_arrays};
 use super::plan::{Keyed, Sql, TablePlan};
 use crate::backend::control::Connection;
@@ -23,6 +23,10 @@ const PLANNING: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seq
 const JOURNAL: &str = "SELECT pg_current_snapshot()::text, NULL::oid, NULL::\"char\", NULL::text[] \
     UNION ALL (SELECT NULL, rel, op, key FROM pgduet.journal WHERE xid >= $1::text::xid8 LIMIT $3) \
     UNION ALL (SELECT NULL, rel, op, key FROM pgduet.journal WHERE xid = ANY ($2::text[]::xid8[]) LIMIT $3)";
+
+/// Statements for several tables that are kept, and after how many times one is prepared.
+const COMBINED_KEPT: usize = 64;
+const COMBINED_AFTER: u32 = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum What {
@@ -39,6 +43,9 @@ enum What {
 pub struct End {
     pub connection: Connection,
     statements: HashMap<(u32, What), Statement>,
+    /// Statements for several tables at once, by their text, with how often each was asked for.
+    combined: HashMap<String, (u32, Option<Statement>)>,
+    express: Option<(String, Statement)>,
     cursors: u64,
 }
 
@@ -48,8 +55,8 @@ impl End {
     /// The primary's end.
     pub async fn primary(connection: Connection) -> Result<Self> {
         connection.batch_execute(PLANNING).await?;
-        connection.batch_execute("SET enable_hashjoin = off").await?;
-        Ok(End { connection, statements: HashMap::new(), cursors: 0 })
+        connection.batch_execute("SET enable_hashjoin = off; SET lock_timeout = '200ms'").await?;
+        Ok(End { connection, statements: HashMap::new(), combined: HashMap::new(), express: None, cursors: 0 })
     }
 
     /// The secondary's end. Returns also whether its triggers and foreign keys stay silent.
@@ -57,12 +64,17 @@ impl End {
         connection.batch_execute(PLANNING).await?;
         connection.batch_execute("SET synchronous_commit = off").await?;
         let silent = connection.batch_execute("SET session_replication_role = replica").await.is_ok();
-        Ok((End { connection, statements: HashMap::new(), cursors: 0 }, silent))
+        Ok((
+            End { connection, statements: HashMap::new(), combined: HashMap::new(), express: None, cursors: 0 },
+            silent,
+        ))
     }
 
     /// Forgets what was prepared: tables may have changed.
     pub fn forget(&mut self) {
         self.statements.clear();
+        self.combined.clear();
+        self.express = None;
     }
 
     async fn prepared(&mut self, rel: u32, what: What, text: &str, parameters: &[Type]) -> Result<Statement> {
@@ -80,6 +92,18 @@ impl End {
 
     pub async fn journal(&mut self) -> Result<Statement> {
         self.prepared(0, What::Journal, JOURNAL, &[Type::TEXT, Type::TEXT_ARRAY, Type::INT8]).await
+    }
+
+    /// The statement of [`super::express`]: one is kept, the last.
+    pub async fn express(&mut self, text: &str) -> Result<Statement> {
+        if let Some((known, statement)) = &self.express
+            && known == text
+        {
+            return Ok(statement.clone());
+        }
+        let statement = self.connection.prepare_typed(text, &[Type::TEXT, Type::TEXT_ARRAY, Type::INT8]).await?;
+        self.express = Some((text.to_string(), statement.clone()));
+        Ok(statement)
     }
 
     pub async fn advance(&mut self) -> Result<Statement> {
@@ -101,6 +125,19 @@ impl End {
 
     pub async fn append(&mut self, plan: &TablePlan) -> Result<Statement> {
         self.of_sql(plan.rel, What::Append, &plan.append).await
+    }
+
+    /// A statement for several tables, once it was asked for often enough to be worth preparing. A bounded number is kept.
+    pub async fn combined(&mut self, text: &str, parameters: &[Type]) -> Result<Option<Statement>> {
+        if self.combined.len() >= COMBINED_KEPT && !self.combined.contains_key(text) {
+            self.combined.clear();
+        }
+        let (asked, statement) = self.combined.entry(text.to_string()).or_default();
+        *asked += 1;
+        if *asked > COMBINED_AFTER && statement.is_none() {
+            *statement = Some(self.connection.prepare_typed(text, parameters).await?);
+        }
+        Ok(statement.clone())
     }
 
     /// A name for a cursor that no other cursor of this connection has.
@@ -135,22 +172,33 @@ pub struct Image {
 }
 
 impl Image {
-    pub fn from_rows(plan: &TablePlan, keyed: &Keyed, rows: &[tokio_postgres::Row]) -> Result<Self> {
+    pub fn new(plan: &TablePlan, keyed: &Keyed) -> Self {
         let element = |&position: &usize| Array::new(plan.elements.get(position).copied().unwrap_or_default());
-        let mut present: Vec<Array> = plan.elements.iter().map(|&oid| Array::new(oid)).collect();
-        let mut gone: Vec<Array> = keyed.key_positions.iter().map(element).collect();
+        let present = plan.elements.iter().map(|&oid| Array::new(oid)).collect();
+        Image { present, gone: keyed.key_positions.iter().map(element).collect() }
+    }
+
+    pub fn from_rows(plan: &TablePlan, keyed: &Keyed, rows: &[tokio_postgres::Row]) -> Result<Self> {
+        let mut image = Image::new(plan, keyed);
         for row in rows {
-            if row.try_get(0)? {
-                for (array, position) in gone.iter_mut().zip(&keyed.key_positions) {
-                    array.push_cell(row, position + 1)?;
-                }
-            } else {
-                for (i, array) in present.iter_mut().enumerate() {
-                    array.push_cell(row, i + 1)?;
-                }
+            let cell = |i: usize| row.try_get::<_, Option<Cell<'_>>>(i + 1).map(|cell| cell.map(|c| c.0));
+            let cells: Vec<Option<&[u8]>> = (0..plan.elements.len()).map(cell).collect::<Result<_>>()?;
+            image.push(keyed, row.try_get(0)?, &cells);
+        }
+        Ok(image)
+    }
+
+    /// Adds a row, by its carried columns; of one that is gone only the key is taken.
+    pub fn push(&mut self, keyed: &Keyed, gone: bool, cells: &[Option<&[u8]>]) {
+        if gone {
+            for (array, &position) in self.gone.iter_mut().zip(&keyed.key_positions) {
+                array.push(cells.get(position).copied().flatten());
+            }
+        } else {
+            for (array, cell) in self.present.iter_mut().zip(cells) {
+                array.push(*cell);
             }
         }
-        Ok(Image { present, gone })
     }
 
     pub fn present_count(&self) -> usize {

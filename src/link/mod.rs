@@ -20,7 +20,7 @@
 //! truncated between S and the reading of its rows reads as empty in S. Until they are captured, such a statement on a mirrored table
 //! is to be counted as uncaptured by whoever sees it.
 //!
-//! Reading order: [`plan`] (the SQL of a table), [`quick`] (a cycle in three round trips), [`thorough`] (any size, any trouble),
+//! Reading order: [`plan`] (the SQL of a table), [`quick`] and [`express`] (a cycle in two or three round trips), [`thorough`] (any size, any trouble),
 //! [`carrier`] (the task), [`handle`] (what others call), [`ledger`] (where sessions wait).
 
 pub mod align;
@@ -30,6 +30,7 @@ pub mod cells;
 pub mod clean;
 pub mod ends;
 pub mod entry;
+pub mod express;
 pub mod failure;
 pub mod handle;
 pub mod ledger;

@@ -42,13 +42,23 @@ pub struct Cascade {
     pub children: Option<Sql>,
 }
 
+/// The parts of a query for the rows whose keys are in `j`, some rows of the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// The key's columns, `c1, c2, ...`, out of `j.key`.
+    pub typed: String,
+    /// The carried columns, of `t` joined with `k`.
+    pub columns: String,
+    pub join: String,
+}
+
 /// One table with a key, and how it is carried.
 #[derive(Clone, Debug)]
 pub struct Keyed {
     /// On the primary, by the keys' text: whether the row is gone, then the carried columns.
     pub read: Sql,
-    /// On the primary, by the keys' text: succeeds if all are values of the key's types.
-    pub probe: Sql,
+    /// The same for keys that stand in the journal, for [`super::express`].
+    pub look: Look,
     /// On the secondary, by key values in carried form.
     pub delete: Sql,
     pub put: Put,
@@ -115,6 +125,14 @@ impl Plans {
             self.by_rel.insert(addressed.oid, Arc::clone(&plan));
             self.by_rel.insert(table.oid, plan);
         }
+    }
+
+    /// Every oid that stands for this table in the journal: its own, and its partitions'.
+    pub fn aliases(&self, rel: u32) -> Vec<u32> {
+        let mut aliases: Vec<u32> =
+            self.by_rel.iter().filter(|(_, plan)| plan.rel == rel).map(|(&rel, _)| rel).collect();
+        aliases.sort_unstable();
+        aliases
     }
 
     pub fn get(&self, rel: u32) -> Option<&Arc<TablePlan>> {
@@ -247,7 +265,7 @@ impl Maker<'_> {
         }
         Some(Keyed {
             read: self.read(from, pairs, &keys),
-            probe: probe(&keys),
+            look: self.look(from, pairs, &keys),
             delete: self.delete(to, &keys),
             put: self.put(to, pairs, &keys),
             key_positions,
@@ -256,12 +274,21 @@ impl Maker<'_> {
     }
 
     fn read(&self, from: &Table, pairs: &[Pair<'_>], keys: &[Pair<'_>]) -> Sql {
-        let typed = list(keys.iter().enumerate().map(|(i, k)| format!("u.c{0}::{1} AS c{0}", i + 1, k.from.type_name)));
+        let Look { columns, join, .. } = self.look(from, pairs, keys);
+        let typed = typed(keys, |n| format!("u.c{n}"));
+        let text = format!(
+            "SELECT t.tableoid IS NULL, {columns} FROM (SELECT DISTINCT {typed} FROM {}) AS k {join}",
+            unnest_text(keys.len())
+        );
+        Sql { text, parameters: vec![Type::TEXT_ARRAY; keys.len()] }
+    }
+
+    fn look(&self, from: &Table, pairs: &[Pair<'_>], keys: &[Pair<'_>]) -> Look {
         let joined = keys.iter().enumerate().map(|(i, k)| {
             let equals = self.primary.1.equality(from.oid, &k.from.name);
             format!("t.{} {equals} k.c{}", quote_ident(&k.from.name), i + 1)
         });
-        let joined = joined.collect::<Vec<_>>().join(" AND ");
+        let join = format!("LEFT JOIN {} AS t ON {}", only(from), joined.collect::<Vec<_>>().join(" AND "));
         let columns = list(pairs.iter().map(|p| {
             let value = format!("t.{}", quote_ident(&p.from.name));
             match keys.iter().position(|k| k.from.name == p.from.name) {
@@ -270,12 +297,7 @@ impl Maker<'_> {
                 None => p.sent(&value),
             }
         }));
-        let text = format!(
-            "SELECT t.tableoid IS NULL, {columns} FROM (SELECT DISTINCT {typed} FROM {}) AS k LEFT JOIN {} AS t ON {joined}",
-            unnest_text(keys.len()),
-            only(from)
-        );
-        Sql { text, parameters: vec![Type::TEXT_ARRAY; keys.len()] }
+        Look { typed: typed(keys, |n| format!("j.key[{n}]")), columns, join }
     }
 
     fn matching(&self, to: &Table, keys: &[Pair<'_>]) -> String {
@@ -375,12 +397,9 @@ fn row_positions(from: &Table, pairs: &[Pair<'_>]) -> Vec<usize> {
     captured(pairs).filter_map(|p| row.iter().position(|c| c.name == p.from.name)).collect()
 }
 
-fn probe(keys: &[Pair<'_>]) -> Sql {
-    let typed = list(keys.iter().enumerate().map(|(i, k)| format!("count(u.c{}::{})", i + 1, k.from.type_name)));
-    Sql {
-        text: format!("SELECT {typed} FROM {}", unnest_text(keys.len())),
-        parameters: vec![Type::TEXT_ARRAY; keys.len()],
-    }
+/// The key's values out of their texts, as `c1, c2, ...`.
+fn typed(keys: &[Pair<'_>], text: impl Fn(usize) -> String) -> String {
+    list(keys.iter().enumerate().map(|(i, k)| format!("{}::{} AS c{}", text(i + 1), k.from.type_name, i + 1)))
 }
 
 /// How many foreign keys lead up from each table; a cycle of keys ends the count.

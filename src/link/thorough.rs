@@ -144,7 +144,7 @@ impl Attempt<'_> {
 
     /// The primary's snapshot; and the marker locked on the secondary, so that no other holder can write meanwhile.
     async fn begin(&mut self, marker: &Snapshot) -> Result<Snapshot, Failure> {
-        self.on_primary("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        self.on_primary("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = 0").await?;
         let row = self.primary.connection.query_one("SELECT pg_current_snapshot()::text", &[]).await;
         let text: String = row.and_then(|row| row.try_get(0)).map_err(Failure::Primary)?;
         self.on_secondary("BEGIN").await?;

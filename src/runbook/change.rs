@@ -18,8 +18,6 @@ use crate::store::tables::{self, SyncState};
 
 /// How long a link is given to carry the rest before `dual_write` is left.
 const LAST_DRAIN: Duration = Duration::from_secs(10);
-/// How long a link that has just begun is given to show that it carries, before a gate asks.
-const FIRST_CYCLE: Duration = Duration::from_secs(5);
 
 /// What an operator asks for.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -92,7 +90,7 @@ impl Conductor {
         let raised = wanted.read_percent > now.read_percent;
         let mut gates = vec![gates::reads_have_a_link(now.phase, raised)];
         if raised && now.phase.captures() {
-            self.let_link_begin().await;
+            self.link_has_begun().await;
             gates.push(gates::link_follows(&self.link.ledger().report()));
         }
         pass(&gates, patch)?;
@@ -107,14 +105,6 @@ impl Conductor {
         let policy = Policy { epoch, ..with_settings(now, wanted) };
         self.enforce(&policy);
         Ok(self.view())
-    }
-
-    /// A change that follows its phase, or a restart, at once must not be refused for being prompt. What a link that does not come
-    /// up in time means is for the gates to say.
-    async fn let_link_begin(&self) {
-        if self.link.ledger().state() == LinkState::Starting {
-            let _ = self.link.barrier(FIRST_CYCLE).await;
-        }
     }
 
     async fn enter_dual_write(
@@ -138,8 +128,28 @@ impl Conductor {
         let generation = entered?;
         self.context.registry.all_past(generation, self.context.config.timeouts.phase_change).await?;
         tracing::info!(phase = %wanted.phase, "every transaction of the former phase has ended");
-        self.let_link_begin().await;
+        self.link_has_begun().await;
         Ok(self.view())
+    }
+
+    /// Gives the link the time to connect, so that a change that follows a phase or a restart at once finds it carrying. No phase depends
+    /// on it.
+    async fn link_has_begun(&self) {
+        let ledger = self.link.ledger();
+        let begun = async {
+            loop {
+                let progress = ledger.progress.notified();
+                tokio::pin!(progress);
+                progress.as_mut().enable();
+                if ledger.state() != LinkState::Starting {
+                    return;
+                }
+                progress.await;
+            }
+        };
+        if tokio::time::timeout(self.context.config.timeouts.connect, begun).await.is_err() {
+            tracing::warn!("the link has not connected yet; it goes on trying");
+        }
     }
 
     async fn enforce_dual_write(

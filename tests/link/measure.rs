@@ -137,7 +137,8 @@ async fn tpc_b(rig: &Rig, seed: i32, captured: bool) -> u64 {
 #[ignore = "a measurement"]
 async fn measure_throughput_when_commits_wait_for_both() {
     let rig = Rig::start("tpc_b", TPC_B).await;
-    for clients in [1, 8, 32] {
+    let wanted = std::env::var("PGDUET_MEASURE_CLIENTS").ok().and_then(|n| n.parse().ok());
+    for clients in wanted.map_or(vec![1, 8, 32], |n| vec![n]) {
         let mut figures = Vec::new();
         for captured in [false, true] {
             let all = (0..clients).map(|seed| tpc_b(&rig, seed, captured));
