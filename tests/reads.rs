@@ -36,11 +36,17 @@ fn a_ramp_under_load_drops_no_client_and_keeps_the_shares() {
 
 /// In per cent, of the reads that begin from now on.
 fn share_of_new(duo: &Duo) -> f64 {
-    let counts = || (duo.count("/reads/old_total"), duo.count("/reads/new_total"));
+    let counts = || {
+        // Both from one answer: they are counted on meanwhile.
+        let reads = duo.status()["reads"].clone();
+        let [old, new] = ["old_total", "new_total"].map(|name| reads[name].as_u64().expect("a count"));
+        (old, new)
+    };
     let (old, new) = counts();
     let mut share = 0.0;
     duo.eventually("enough reads", Duration::from_secs(30), || {
-        let (old, new) = (counts().0 - old, counts().1 - new);
+        let now = counts();
+        let (old, new) = (now.0 - old, now.1 - new);
         #[allow(clippy::cast_precision_loss, reason = "small counts")]
         let percent = new as f64 * 100.0 / (old + new).max(1) as f64;
         share = percent;

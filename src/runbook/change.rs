@@ -90,6 +90,7 @@ impl Conductor {
         let raised = wanted.read_percent > now.read_percent;
         let mut gates = vec![gates::reads_have_a_link(now.phase, raised)];
         if raised && now.phase.captures() {
+            self.link_has_begun().await;
             gates.push(gates::link_follows(&self.link.ledger().report()));
         }
         pass(&gates, patch)?;
@@ -131,7 +132,8 @@ impl Conductor {
         Ok(self.view())
     }
 
-    /// Gives the link the time to connect, so that whoever asked for the phase finds it carrying. The phase does not depend on it.
+    /// Gives the link the time to connect, so that a change that follows a phase or a restart at once finds it carrying. No phase depends
+    /// on it.
     async fn link_has_begun(&self) {
         let ledger = self.link.ledger();
         let begun = async {
