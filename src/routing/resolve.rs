@@ -40,6 +40,35 @@ pub struct Names {
     pub user: String,
     /// The session has set a search_path: an unqualified name that several schemas have is not resolved.
     pub own_search_path: bool,
+    pub reading: Reading,
+}
+
+/// Whether texts mean to the analysis what they mean to the server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// `standard_conforming_strings` is off: a backslash may hide a quote.
+    pub backslashes: bool,
+    /// A client encoding in which a byte of a character may look like a quote.
+    pub encoding: bool,
+}
+
+impl Reading {
+    /// Follows a setting's value, from the server's start-up or from a SET.
+    pub fn follow(&mut self, name: &[u8], value: &[u8]) {
+        const UNSAFE: [&str; 6] = ["sjis", "big5", "gbk", "uhc", "gb18030", "johab"];
+        let value = String::from_utf8_lossy(value).to_ascii_lowercase();
+        if name.eq_ignore_ascii_case(b"standard_conforming_strings") {
+            self.backslashes = !matches!(value.as_str(), "on" | "true" | "yes" | "1" | "default");
+        }
+        if name.eq_ignore_ascii_case(b"client_encoding") || name.eq_ignore_ascii_case(b"names") {
+            self.encoding = UNSAFE.iter().any(|e| value.contains(e)) || value.contains("shift");
+        }
+    }
+
+    /// Whether this text cannot be read safely.
+    pub fn is_blind_to(self, text: &[u8]) -> bool {
+        (self.backslashes && text.contains(&b'\\')) || (self.encoding && !text.is_ascii())
+    }
 }
 
 /// The verdicts on reads by fingerprint, bounded; emptied when the policy's generation changes.
@@ -218,5 +247,23 @@ fn movable_function(function: &Name, catalog: &Catalog) -> Result<(), Why> {
     match catalog.volatility(name) {
         Some(Volatility::Immutable | Volatility::Stable) => Ok(()),
         _ => Err(Why::Function),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_that_may_mean_something_else_is_not_read() {
+        let mut reading = Reading::default();
+        assert!(!reading.is_blind_to(br"select 'a\'"));
+        reading.follow(b"standard_conforming_strings", b"off");
+        assert!(reading.is_blind_to(br"select 'a\'"));
+        assert!(!reading.is_blind_to(b"select 'a'"));
+        reading.follow(b"standard_conforming_strings", b"on");
+        reading.follow(b"CLIENT_ENCODING", b"SJIS");
+        assert!(reading.is_blind_to(b"select '\x83\x5c'"));
+        assert!(!reading.is_blind_to(b"select 1"));
     }
 }

@@ -511,6 +511,10 @@ impl Session {
                     self.pinned = true;
                     self.names.own_search_path = true;
                 }
+                Mark::Reading(reading) => {
+                    self.pinned = true;
+                    self.names.reading = *reading;
+                }
                 Mark::Temporary(name) => {
                     self.pinned = true;
                     self.names.temporary.extend(name.clone());

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::batch::{After, Run};
 use super::tally::Class;
 use super::transaction::Control;
-use crate::routing::{Action, Cut, Names, Policy, Verdicts, Why, resolve};
+use crate::routing::{Action, Cut, Names, Policy, Reading, Verdicts, Why, resolve};
 use crate::side::Side;
 use crate::sql::{Fingerprint, Kind, Rewritten, Statement, constant, rewrite, scan};
 
@@ -18,6 +18,8 @@ pub enum Mark {
     /// A temporary relation of this name, if the name could be read.
     Temporary(Option<String>),
     SearchPath,
+    /// How texts are to be read from here on.
+    Reading(Reading),
 }
 
 /// One statement of a text.
@@ -54,6 +56,9 @@ pub struct Resolved {
 
 impl Resolved {
     pub fn new(text: &[u8], policy: &Policy, names: &Names, verdicts: &mut Verdicts) -> Self {
+        if names.reading.is_blind_to(text) {
+            return Resolved::blind(policy);
+        }
         let script = scan(text);
         let mut insertions = Vec::new();
         let mut parts = Vec::with_capacity(script.statements.len());
@@ -68,11 +73,24 @@ impl Resolved {
                     forced: statement.hints.route,
                 });
             }
-            parts.push(part(statement, text, action, &mut insertions));
+            parts.push(part(statement, text, names.reading, action, &mut insertions));
         }
         let rewritten = (!insertions.is_empty()).then(|| Rc::new(rewrite(text, insertions)));
         let text = rewritten.as_ref().map(|r| Rc::from(r.text.as_slice()));
         Resolved { generation: policy.generation, parts, read, rewritten, text }
+    }
+
+    /// A text that cannot be read safely: it is passed on as it is, and may have written anything.
+    fn blind(policy: &Policy) -> Self {
+        let part = Part {
+            cut: Cut::Nothing,
+            after: After::Nothing,
+            mark: Mark::Pins,
+            class: Class::Other,
+            fingerprint: Fingerprint(0),
+            uncaptured: Some("its quoting cannot be told under this client_encoding or standard_conforming_strings"),
+        };
+        Resolved { generation: policy.generation, parts: vec![part], read: None, rewritten: None, text: None }
     }
 
     /// In the extended protocol a text is one statement.
@@ -92,11 +110,17 @@ impl Resolved {
     }
 }
 
-fn part(statement: &Statement, text: &[u8], action: Action, insertions: &mut Vec<(usize, String)>) -> Part {
+fn part(
+    statement: &Statement,
+    text: &[u8],
+    reading: Reading,
+    action: Action,
+    insertions: &mut Vec<(usize, String)>,
+) -> Part {
     let mut part = Part {
         cut: Cut::Nothing,
         after: after(statement, text),
-        mark: mark(statement, text),
+        mark: mark(statement, text, reading),
         class: Class::Other,
         fingerprint: statement.fingerprint,
         uncaptured: None,
@@ -143,10 +167,16 @@ fn folded(name: &[u8]) -> Vec<u8> {
     }
 }
 
-fn mark(statement: &Statement, text: &[u8]) -> Mark {
+fn mark(statement: &Statement, text: &[u8], reading: Reading) -> Mark {
     match &statement.kind {
         Kind::CreateTemp | Kind::SelectInto { temporary: true } => Mark::Temporary(temporary_name(statement, text)),
         Kind::Set { name, .. } | Kind::Reset(name) if is_word(text, name, "search_path") => Mark::SearchPath,
+        Kind::Set { name, value, .. } if READING.iter().any(|known| is_word(text, name, known)) => {
+            let mut now = reading;
+            let value = text.get(value.clone()).unwrap_or_default();
+            now.follow(text.get(name.clone()).unwrap_or_default(), value.trim_ascii_start().trim_ascii_end());
+            Mark::Reading(now)
+        }
         Kind::Set { name, .. } | Kind::Reset(name) if is_word(text, name, ROUTING_KEY) => Mark::Nothing,
         // Undone at the transaction's end, which a read that moves is never inside of.
         Kind::Set { local: true, .. } | Kind::SetRole { local: true } => Mark::Nothing,
@@ -187,6 +217,8 @@ fn temporary_name(statement: &Statement, text: &[u8]) -> Option<String> {
 }
 
 const ROUTING_KEY: &str = "pgduet.key";
+/// Settings that say how a text is to be read.
+const READING: [&str; 3] = ["standard_conforming_strings", "client_encoding", "names"];
 
 fn is_word(text: &[u8], place: &std::ops::Range<usize>, word: &str) -> bool {
     text.get(place.clone()).is_some_and(|t| t.eq_ignore_ascii_case(word.as_bytes()))
