@@ -58,6 +58,7 @@ fn demonstrate(seconds: Option<u64>) -> Result<bool, Failure> {
     let shown = follow_script(&duo, &mut loads, seconds, &interrupted);
     let complaints = loads.finish()?;
     shown.map_err(|failure| duo.explain(failure))?;
+    duo.wait_for_the_last_commits()?;
     println!("the load has ended; waiting for the last writes to arrive on new");
     duo.proxy.admin.barrier(BARRIER).map_err(|failure| duo.explain(failure))?;
     let tables = compare::compare(&duo.old, &duo.new)?;
@@ -73,6 +74,18 @@ struct Duo {
 }
 
 impl Duo {
+    /// A load that is ended in the middle leaves its last COMMITs to the server, which finishes them with nobody there to be told: a
+    /// barrier that is asked for before that has no reason to wait for them.
+    fn wait_for_the_last_commits(&self) -> Result<(), Failure> {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app' AND state <> 'idle'";
+        let gone = || match self.old.sql("app", sql) {
+            Ok(count) if count != "0" => None,
+            answer => Some(answer.map(drop)),
+        };
+        let never = || Err(Failure::Broken("the load's sessions on old did not end".into()));
+        process::wait_for(BARRIER, gone).unwrap_or_else(never)
+    }
+
     fn start() -> Result<Duo, Failure> {
         let binaries = Binaries::find()?;
         println!("starting two PostgreSQL servers");

@@ -68,6 +68,10 @@ pub fn resolve(statement: &Statement, text: &[u8], policy: &Policy, names: &Name
         Kind::Truncate(targets) => {
             elsewhere(&targets.iter().collect::<Vec<_>>(), policy, names, "TRUNCATE is not captured yet")
         }
+        // what is created is the session's own, but its WITH clause may write elsewhere
+        Kind::CreateTemp | Kind::SelectInto { temporary: true } if !statement.dml.is_empty() => {
+            write(statement, policy, names)
+        }
         Kind::SelectInto { temporary: true } => Action::Neutral,
         Kind::SelectInto { .. } | Kind::CreateTableAs | Kind::Ddl => Action::Uncaptured("DDL is not carried yet"),
         Kind::Do | Kind::Call => Action::Uncaptured("a procedure may write anything"),

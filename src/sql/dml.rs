@@ -57,6 +57,21 @@ pub enum Carrier {
     Star(Range<usize>),
 }
 
+/// `"schema"."name"` or `"name"`, in one allocation where no quote needs doubling.
+fn quoted(name: &Name) -> String {
+    let schema = name.schema.as_deref();
+    if name.name.contains('"') || schema.is_some_and(|schema| schema.contains('"')) {
+        let schema = schema.map(|schema| quote_ident(schema) + ".").unwrap_or_default();
+        return schema + &quote_ident(&name.name);
+    }
+    let mut text = String::with_capacity(schema.map_or(0, |schema| schema.len() + 3) + name.name.len() + 2);
+    if let Some(part) = schema {
+        text.extend(["\"", part, "\"."]);
+    }
+    text.extend(["\"", name.name.as_str(), "\""]);
+    text
+}
+
 impl Scanner<'_> {
     /// The verb that begins here, if one does.
     pub(super) fn verb(&self) -> Option<Verb> {
@@ -99,10 +114,9 @@ impl Scanner<'_> {
             self.cursor.bump();
         }
         let (alias, alias_name) = self.alias(verb)?;
-        let reference = match (&alias_name, &target.schema) {
-            (Some(alias), _) => quote_ident(alias),
-            (None, Some(schema)) => format!("{}.{}", quote_ident(schema), quote_ident(&target.name)),
-            (None, None) => quote_ident(&target.name),
+        let reference = match &alias_name {
+            Some(alias) => quote_ident(alias),
+            None => quoted(&target),
         };
         Some(Dml {
             verb,

@@ -11,6 +11,7 @@ pub enum Kind {
     Read,
     /// `FOR UPDATE`, `NO KEY UPDATE`, `SHARE` or `KEY SHARE`, at any depth.
     ReadLocking,
+    /// SELECT ... INTO; its WITH clause may write besides.
     SelectInto {
         temporary: bool,
     },
@@ -80,7 +81,7 @@ pub enum Kind {
     Truncate(Vec<Name>),
     /// CREATE TABLE ... AS, not temporary.
     CreateTableAs,
-    /// CREATE TEMPORARY TABLE (AS too), VIEW or SEQUENCE.
+    /// CREATE TEMPORARY TABLE (AS too, whose WITH clause may write), VIEW or SEQUENCE.
     CreateTemp,
     Ddl,
     /// The writes of the inner statement are the statement's; they happen only with `analyze`.

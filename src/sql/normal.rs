@@ -18,7 +18,7 @@ pub(super) struct Normaliser {
     last: Last,
     /// Where the last token begins in `out`.
     last_start: usize,
-    /// What stood before a sign in prefix position, to go back to if a constant follows.
+    /// What stood before the signs in prefix position, to go back to if a constant follows.
     sign: Option<(usize, Last)>,
     depth: usize,
     lists: [List; MAX_LISTS],
@@ -73,7 +73,7 @@ impl Normaliser {
         match token.kind {
             TokenKind::Word => self.push_word(token.of(text)),
             kind if kind.is_literal() || kind == TokenKind::Unterminated => self.push_constant(sign),
-            TokenKind::Operator => self.push_operator(token.of(text)),
+            TokenKind::Operator => self.push_operator(token.of(text), sign),
             TokenKind::OpenParen => self.open(b'('),
             TokenKind::OpenBracket => self.open(b'['),
             TokenKind::CloseParen => self.close(b')'),
@@ -110,7 +110,8 @@ impl Normaliser {
 
     fn push_word(&mut self, word: &[u8]) {
         self.space();
-        self.out.extend(word.iter().map(u8::to_ascii_lowercase));
+        self.out.extend_from_slice(word);
+        self.out.get_mut(self.last_start..).unwrap_or_default().make_ascii_lowercase();
         self.last = Last::Word;
         if word.len() == 6 && word.eq_ignore_ascii_case(b"values") {
             self.open_list(List { depth: self.depth, rows: true, item: self.out.len(), previous: None });
@@ -125,9 +126,9 @@ impl Normaliser {
         self.spaced(b"?", Last::Value);
     }
 
-    fn push_operator(&mut self, operator: &[u8]) {
+    fn push_operator(&mut self, operator: &[u8], signs: Option<(usize, Last)>) {
         if matches!(operator, b"+" | b"-") && !self.ends_value() {
-            self.sign = Some((self.out.len(), self.last));
+            self.sign = signs.or(Some((self.out.len(), self.last)));
         }
         match operator {
             b"?" => self.spaced(b"\\?", Last::Other),
@@ -206,10 +207,9 @@ impl Normaliser {
 
     fn after_comma(&mut self) {
         let (depth, end) = (self.depth, self.out.len());
-        if let Some(list) = self.lists.get_mut(..self.open_lists).and_then(<[List]>::last_mut) {
-            if list.depth == depth {
-                list.item = end;
-            }
+        let top = self.lists.get_mut(..self.open_lists).and_then(<[List]>::last_mut);
+        if let Some(list) = top.filter(|list| list.depth == depth) {
+            list.item = end;
         }
     }
 
@@ -365,7 +365,7 @@ mod tests {
     fn a_sign_belongs_to_the_constant_in_prefix_position_only() {
         assert_eq!(normal("select 1 where a = -1"), normal("select 1 where a=1"));
         assert_eq!(normal("select -5"), normal("select - 5"));
-        assert_eq!(normal("select -5, +3"), "select ?, ?");
+        assert_eq!(normal("select -5, +3, - - 1"), "select ?, ?, ?");
         assert_eq!(normal("select a -1"), "select a - ?");
         assert_eq!(normal("select (a) - 1, 2 - -3, -x"), "select (a) - ?, ? - ?, - x");
         assert_eq!(normal("select a in (-1, 2)"), "select a in (?)");

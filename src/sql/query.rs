@@ -170,8 +170,8 @@ impl Scanner<'_> {
     fn query_kind(&self) -> Kind {
         let facts = &self.facts;
         match facts.into {
-            _ if !facts.dml.is_empty() => Kind::WithDml,
             Some(temporary) => Kind::SelectInto { temporary },
+            None if !facts.dml.is_empty() => Kind::WithDml,
             None if facts.locking => Kind::ReadLocking,
             None => Kind::Read,
         }

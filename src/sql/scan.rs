@@ -192,11 +192,17 @@ mod tests {
             "select * from (with a as (delete from t returning 1) select * from a) x",
             "with a as (merge into t using u on true when matched then delete) table a",
             "with update as (delete from t) select 1",
-            "with a as (delete from t returning *) select * into u from a",
         ] {
             assert_eq!(kind(write), Kind::WithDml, "{write}");
         }
         assert_eq!(kind("with a as (select 1) insert into t select * from a"), Kind::Insert);
+        for both in [
+            "with a as (delete from t returning *) select * into temp u from a",
+            "create temp table u as with a as (delete from t returning *) select * from a",
+        ] {
+            let statement = scan(both.as_bytes()).statements.remove(0);
+            assert!(statement.dml.len() == 1 && statement.kind != Kind::WithDml, "{both} creates, and it writes");
+        }
         assert_eq!(kind("with a as (select 1) delete from t"), Kind::Delete);
     }
 

@@ -20,6 +20,8 @@ pub(super) struct Surface {
     pub functions: BTreeSet<Name>,
     pub attributes: BTreeSet<String>,
     pub server_local: bool,
+    /// It holds a `U&"..."`, which the parser takes for something else.
+    pub unicode_names: bool,
 }
 
 /// An upper bound of the depth of any tree that can be made of the tokens up to here: each level of it needs a token of its own
@@ -97,6 +99,7 @@ impl Surface {
         if !name.kind.is_name() {
             return;
         }
+        self.unicode_names |= name.kind == TokenKind::UnicodeWord;
         let folded = identifier(name, text, '\\').unwrap_or_default();
         self.server_local |= is_server_local(&folded);
         match (before.kind, name.kind) {

@@ -70,6 +70,9 @@ pub fn read_shape(sql: &str) -> Result<ReadShape, Unreadable> {
         [statement] if statement.kind == Kind::Read => {}
         _ => return Err(Unreadable::NotARead),
     }
+    if surface.unicode_names {
+        return Err(Unreadable::NotFollowed("a name written U&\"...\""));
+    }
     let query = parse(sql)?;
     let mut found = Found::default();
     match query.visit(&mut found) {
@@ -165,7 +168,9 @@ impl Visitor for Found {
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> Flow {
         match factor {
-            TableFactor::Table { sample: Some(_), .. } => return refuse("TABLESAMPLE"),
+            TableFactor::Table { sample: Some(_), .. } => refuse("TABLESAMPLE"),
+            // the parser takes the keyword for the table and the table for its alias
+            TableFactor::Table { name, .. } if is_only(name) => refuse("ONLY"),
             TableFactor::Table { name, args: None, alias, .. } => {
                 self.add_alias(alias.as_ref());
                 self.add_table(name)
@@ -243,6 +248,14 @@ impl Found {
         }
         ControlFlow::Continue(())
     }
+}
+
+fn is_only(name: &ObjectName) -> bool {
+    let ident = match name.0.as_slice() {
+        [part] => part.as_ident(),
+        _ => None,
+    };
+    ident.is_some_and(|ident| ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("only"))
 }
 
 fn folded(ident: &Ident) -> String {
@@ -385,8 +398,22 @@ mod tests {
             read_shape("select * from t tablesample bernoulli (1)"),
             Err(Unreadable::NotFollowed("TABLESAMPLE"))
         );
+        assert!(matches!(read_shape("select * from U&\"t\""), Err(Unreadable::NotFollowed(_))));
+        assert_eq!(read_shape("select * from only t"), Err(Unreadable::NotFollowed("ONLY")));
+        assert_eq!(read_shape("select * from only (t) x"), Err(Unreadable::NotFollowed("ONLY")));
         assert_eq!(read_shape("select from from from"), Err(Unreadable::NotParsed));
         assert_eq!(read_shape(&format!("select '{}'", "x".repeat(MAX_LENGTH))), Err(Unreadable::TooLong));
+    }
+
+    #[test]
+    fn ordinary_nesting_is_within_the_bounds() {
+        let levels =
+            |depth: usize| format!("{}select a from t{}", "select * from (".repeat(depth), ") x".repeat(depth));
+        assert!(read_shape(&levels(8)).is_ok());
+        let terms = |count: usize| format!("select 1 from t where {}", vec!["a = 1"; count].join(" or "));
+        assert!(read_shape(&terms(700)).is_ok());
+        assert!(read_shape(&format!("select 1 where a in ({})", vec!["1"; 5_000].join(", "))).is_ok());
+        assert_eq!(read_shape(&terms(1_000)), Err(Unreadable::TooDeep));
     }
 
     /// Half a megabyte: a quarter of what a worker thread has.
