@@ -11,7 +11,7 @@ use pgduet::demo::cluster::Stop;
 use tokio_postgres::Config;
 
 use support::client::{block_on, connect_with};
-use support::{Duo, PROGRAM, eventually};
+use support::{Duo, PROGRAM};
 
 /// The SQLSTATE that a connection is refused with.
 fn refusal(config: &Config) -> String {
@@ -51,7 +51,7 @@ fn an_unreachable_backend_is_an_error_and_passes() {
     assert!(code.starts_with("08") || code.starts_with("57"), "refused with {code}");
     assert!(duo.proxy.is_running());
     duo.old.start_again().expect("the server again");
-    eventually("clients are served again", Duration::from_secs(20), || duo.try_sql("SELECT 1").is_ok());
+    duo.eventually("clients are served again", Duration::from_secs(20), || duo.try_sql("SELECT 1").is_ok());
 }
 
 #[test]
@@ -252,5 +252,5 @@ fn a_client_that_leaves_in_the_middle_takes_nobody_along() {
         socket.write_all(&query[..query.len() - turn % 3]).expect("a query");
     }
     expect_served(&mut duo);
-    eventually("the connections are given back", Duration::from_secs(20), || duo.count("/clients") == 0);
+    duo.eventually("the connections are given back", Duration::from_secs(20), || duo.count("/clients") == 0);
 }

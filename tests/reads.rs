@@ -9,7 +9,7 @@ use std::time::Duration;
 use pgduet::demo::pgbench::{Protocol, Script};
 
 use support::client::{block_on, connect};
-use support::{Duo, eventually, seconds};
+use support::{Duo, seconds};
 
 /// A long enough look at the reads' counters.
 const ENOUGH: u64 = 4000;
@@ -36,11 +36,17 @@ fn a_ramp_under_load_drops_no_client_and_keeps_the_shares() {
 
 /// In per cent, of the reads that begin from now on.
 fn share_of_new(duo: &Duo) -> f64 {
-    let counts = || (duo.count("/reads/old_total"), duo.count("/reads/new_total"));
+    let counts = || {
+        // Both from one answer: they are counted on meanwhile.
+        let reads = duo.status()["reads"].clone();
+        let [old, new] = ["old_total", "new_total"].map(|name| reads[name].as_u64().expect("a count"));
+        (old, new)
+    };
     let (old, new) = counts();
     let mut share = 0.0;
-    eventually("enough reads", Duration::from_secs(30), || {
-        let (old, new) = (counts().0 - old, counts().1 - new);
+    duo.eventually("enough reads", Duration::from_secs(30), || {
+        let now = counts();
+        let (old, new) = (now.0 - old, now.1 - new);
         #[allow(clippy::cast_precision_loss, reason = "small counts")]
         let percent = new as f64 * 100.0 / (old + new).max(1) as f64;
         share = percent;
@@ -115,11 +121,11 @@ fn a_row_changed_behind_the_proxys_back_is_found() {
     for aid in 1..=20 {
         assert_eq!(read(aid), "0");
     }
-    eventually("equal reads are compared", Duration::from_secs(10), || duo.count("/shadow/matched_total") >= 20);
+    duo.eventually("equal reads are compared", Duration::from_secs(10), || duo.count("/shadow/matched_total") >= 20);
     assert_eq!(duo.count("/shadow/mismatched_total"), 0);
     duo.new.sql("app", "UPDATE pgbench_accounts SET abalance = 987654 WHERE aid = 7").expect("an update");
     assert_eq!(read(7), "0");
-    eventually("the difference is a finding", Duration::from_secs(5), || {
+    duo.eventually("the difference is a finding", Duration::from_secs(5), || {
         let findings = duo.admin().get("/api/findings").expect("findings").to_string();
         findings.contains("pgbench_accounts")
     });
@@ -142,7 +148,7 @@ fn an_undisturbed_load_has_no_mismatch() {
     for running in [writing, reading] {
         duo.expect_clean(running.finish().expect("pgbench"));
     }
-    eventually("reads are compared", Duration::from_secs(10), || duo.count("/shadow/compared_total") > 100);
+    duo.eventually("reads are compared", Duration::from_secs(10), || duo.count("/shadow/compared_total") > 100);
     let findings = duo.admin().get("/api/findings").expect("findings");
     assert_eq!(duo.count("/shadow/mismatched_total"), 0, "{findings}");
     duo.expect_equal();

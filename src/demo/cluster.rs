@@ -9,7 +9,7 @@ use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -247,9 +247,18 @@ pub fn free_port() -> Result<u16, Failure> {
 }
 
 /// One `initdb` for each name and process: it takes a second, a copy of its outcome a tenth of one.
-fn template(binaries: &Binaries, name: &'static str) -> Result<PathBuf, Failure> {
+fn templates() -> MutexGuard<'static, HashMap<&'static str, (PathBuf, Guard)>> {
     static TEMPLATES: OnceLock<Mutex<HashMap<&'static str, (PathBuf, Guard)>>> = OnceLock::new();
-    let mut templates = TEMPLATES.get_or_init(Mutex::default).lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    TEMPLATES.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes what servers are copied from, at once. Without, it goes a moment after this process has ended.
+pub fn remove_templates() {
+    templates().clear();
+}
+
+fn template(binaries: &Binaries, name: &'static str) -> Result<PathBuf, Failure> {
+    let mut templates = templates();
     if let Some((path, _)) = templates.get(name) {
         return Ok(path.clone());
     }

@@ -19,7 +19,6 @@ pub(super) struct Figures {
     percent: f64,
     link: String,
     lag: u64,
-    lag_seconds: f64,
     read_old: u64,
     read_new: u64,
     pub(super) captured: u64,
@@ -39,7 +38,6 @@ impl Figures {
             percent: at("/read_percent").as_f64().unwrap_or(0.0),
             link: text("/link/state"),
             lag: count("/link/lag_entries"),
-            lag_seconds: at("/link/lag_seconds").as_f64().unwrap_or(0.0),
             read_old: count("/reads/old_total"),
             read_new: count("/reads/new_total"),
             captured: count("/link/captured_total"),
@@ -55,21 +53,19 @@ impl Figures {
 
     /// One line, with rates since an earlier moment.
     fn line(&self, before: &Figures, seconds: f64) -> String {
-        let rate = |now: u64, then: u64| per_second(now.saturating_sub(then), seconds);
-        let new = self.read_new.saturating_sub(before.read_new);
-        let share = 100.0 * number(new) / number(self.reads().saturating_sub(before.reads()).max(1));
+        let rate = |now: u64, then: u64| number(now.saturating_sub(then)) / seconds.max(0.001);
+        // Short enough for a terminal of 80 columns, with the time in front.
         format!(
-            "{:<10} reads {:>6.0}/s, {share:>5.1} % on new (set: {} %)  captured {:>6.0}/s  link {}, lag {} rows, {:.2} s  \
-             compared {}, different {}",
+            "{} {} % old {:.0}/s new {:.0}/s carried {:.0}/s lag {} ({}) diff {}/{}",
             self.phase,
-            rate(self.reads(), before.reads()),
             self.percent,
+            rate(self.read_old, before.read_old),
+            rate(self.read_new, before.read_new),
             rate(self.captured, before.captured),
-            self.link,
             self.lag,
-            self.lag_seconds,
-            self.compared,
+            self.link,
             self.mismatched,
+            self.compared,
         )
     }
 }
@@ -77,10 +73,6 @@ impl Figures {
 #[allow(clippy::cast_precision_loss, reason = "figures to look at")]
 fn number(count: u64) -> f64 {
     count as f64
-}
-
-fn per_second(count: u64, seconds: f64) -> f64 {
-    number(count) / seconds.max(0.001)
 }
 
 pub(super) struct Display {
@@ -134,8 +126,8 @@ impl Drop for Display {
 
 fn bar(seconds: Option<u64>) -> ProgressBar {
     let (bar, template) = match seconds {
-        Some(seconds) => (ProgressBar::new(seconds), "{bar:20} {pos:>3}/{len} s  {wide_msg}"),
-        None => (ProgressBar::new_spinner(), "{spinner} {pos:>3} s  {wide_msg}"),
+        Some(seconds) => (ProgressBar::new(seconds), "{pos:>3}/{len} s {wide_msg}"),
+        None => (ProgressBar::new_spinner(), "{pos:>3} s {wide_msg}"),
     };
     // The template is constant; a mistake in it costs the style, not the figures.
     bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));

@@ -39,7 +39,9 @@ const BARRIER: Duration = Duration::from_secs(60);
 /// Runs the demonstration for `seconds`, or until Ctrl-C. The exit code is 0 when every table is equal on both servers, no client
 /// saw an error, no write went uncaptured and no read was answered differently.
 pub fn run(seconds: Option<u64>) -> ExitCode {
-    match demonstrate(seconds) {
+    let outcome = demonstrate(seconds);
+    cluster::remove_templates();
+    match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(failure) => {
@@ -56,6 +58,7 @@ fn demonstrate(seconds: Option<u64>) -> Result<bool, Failure> {
     let shown = follow_script(&duo, &mut loads, seconds, &interrupted);
     let complaints = loads.finish()?;
     shown.map_err(|failure| duo.explain(failure))?;
+    duo.wait_for_the_last_commits()?;
     println!("the load has ended; waiting for the last writes to arrive on new");
     duo.proxy.admin.barrier(BARRIER).map_err(|failure| duo.explain(failure))?;
     let tables = compare::compare(&duo.old, &duo.new)?;
@@ -71,6 +74,18 @@ struct Duo {
 }
 
 impl Duo {
+    /// A load that is ended in the middle leaves its last COMMITs to the server, which finishes them with nobody there to be told: a
+    /// barrier that is asked for before that has no reason to wait for them.
+    fn wait_for_the_last_commits(&self) -> Result<(), Failure> {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app' AND state <> 'idle'";
+        let gone = || match self.old.sql("app", sql) {
+            Ok(count) if count != "0" => None,
+            answer => Some(answer.map(drop)),
+        };
+        let never = || Err(Failure::Broken("the load's sessions on old did not end".into()));
+        process::wait_for(BARRIER, gone).unwrap_or_else(never)
+    }
+
     fn start() -> Result<Duo, Failure> {
         let binaries = Binaries::find()?;
         println!("starting two PostgreSQL servers");
@@ -97,6 +112,8 @@ impl Duo {
 fn follow_script(duo: &Duo, loads: &mut Loads, seconds: Option<u64>, stop: &AtomicBool) -> Result<(), Failure> {
     let script = Script::over(seconds);
     let mut display = Display::new(&duo.proxy.admin, script.seconds())?;
+    display.say("phase old_only: everything passes through to old, unparsed and uncounted; a reading load has begun");
+    display.say("figures: phase, read_percent, reads answered by each side, rows carried to new, rows it is behind, reads compared");
     let begin = Instant::now();
     for at in script.steps() {
         while begin.elapsed() < at.time {
@@ -121,7 +138,9 @@ fn take(duo: &Duo, loads: &mut Loads, step: Step, display: &Display) -> Result<(
             loads.start_writing(duo)
         }
         Step::Reads(percent) => {
-            display.say(&format!("read_percent {percent}: {percent} % of the keys are read from new"));
+            display.say(&format!(
+                "read_percent {percent}: {percent} % of the keys are read from new; reads after a write of their transaction stay on old"
+            ));
             duo.proxy.admin.read_percent(percent.into()).map(drop)
         }
         Step::End => Ok(()),
@@ -164,15 +183,18 @@ fn summarise(complaints: &[String], tables: &[Comparison], figures: &Figures) ->
     checks.iter().all(|(holds, _)| *holds)
 }
 
-/// Set by the first Ctrl-C; the summary follows. The second one ends the program at once.
+/// Set by the first Ctrl-C; the summary follows. A second one, later than one that was merely sent twice, ends the program.
 fn watch_for_interrupts() -> Arc<AtomicBool> {
+    const TWICE: Duration = Duration::from_secs(1);
     let flag = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&flag);
     std::thread::spawn(move || {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
         runtime.block_on(async {
+            let mut first = None;
             while tokio::signal::ctrl_c().await.is_ok() {
-                if seen.swap(true, Ordering::SeqCst) {
+                seen.store(true, Ordering::SeqCst);
+                if first.get_or_insert_with(Instant::now).elapsed() > TWICE {
                     // The guards clean up after this process.
                     std::process::exit(130);
                 }

@@ -24,6 +24,7 @@ pub struct Proxy {
     program: PathBuf,
     child: Option<(Child, Guard)>,
     home: TempDir,
+    _clean_up: Guard,
     pub port: u16,
     pub admin: Admin,
 }
@@ -47,8 +48,10 @@ impl Proxy {
     pub fn prepare(program: &Path) -> Result<Proxy, Failure> {
         let home = tempfile::Builder::new().prefix("pgduet-proxy-").tempdir();
         let home = home.map_err(|e| Failure::io("no temporary directory", e))?;
+        let clean_up = Guard::new("rm -rf \"$1\"", &[&home.path().to_string_lossy()]);
+        let clean_up = clean_up.map_err(|e| Failure::io("cannot start a guard", e))?;
         let admin = Admin { address: SocketAddr::from(([127, 0, 0, 1], free_port()?)) };
-        Ok(Proxy { program: program.to_owned(), child: None, home, port: free_port()?, admin })
+        Ok(Proxy { program: program.to_owned(), child: None, home, _clean_up: clean_up, port: free_port()?, admin })
     }
 
     /// The part of a configuration that says where everything listens.

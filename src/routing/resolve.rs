@@ -6,21 +6,29 @@ use std::sync::Arc;
 
 use super::{Policy, Why};
 use crate::catalog::{Catalog, Table, Volatility};
-use crate::sql::capture::{self, Capture};
-use crate::sql::tree::read_shape;
-use crate::sql::{Dml, Fingerprint, Kind, Name, Statement};
+use crate::sql::{self, Capture, Fingerprint, Kind, Name, Statement, read_shape};
 
 /// See the module's text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// `Err`: it reads, and must stay on the primary, for this reason.
     Read(Result<(), Why>),
-    /// Text to insert, by byte offset in the client's text; `rows`: the client asked for rows of its own.
-    Capture { insertions: Vec<(usize, String)>, rows: bool },
+    /// Text to insert, by byte offset in the client's text, and what the answer has too much by it.
+    Capture { insertions: Vec<(usize, String)>, cut: Cut },
     /// It may change a mirrored table, and cannot be captured, for this reason.
     Uncaptured(&'static str),
     /// It changes no mirrored table, and stays on the primary.
     Neutral,
+}
+
+/// What is cut off a captured statement's answer, so that the client sees what it asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    Nothing,
+    /// The client's own RETURNING stands before it: the last column goes.
+    LastColumn,
+    /// The client expects no rows at all.
+    Rows,
 }
 
 /// What a session knows that its statements depend on.
@@ -32,6 +40,35 @@ pub struct Names {
     pub user: String,
     /// The session has set a search_path: an unqualified name that several schemas have is not resolved.
     pub own_search_path: bool,
+    pub reading: Reading,
+}
+
+/// Whether texts mean to the analysis what they mean to the server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// `standard_conforming_strings` is off: a backslash may hide a quote.
+    pub backslashes: bool,
+    /// A client encoding in which a byte of a character may look like a quote.
+    pub encoding: bool,
+}
+
+impl Reading {
+    /// Follows a setting's value, from the server's start-up or from a SET.
+    pub fn follow(&mut self, name: &[u8], value: &[u8]) {
+        const UNSAFE: [&str; 6] = ["sjis", "big5", "gbk", "uhc", "gb18030", "johab"];
+        let value = String::from_utf8_lossy(value).to_ascii_lowercase();
+        if name.eq_ignore_ascii_case(b"standard_conforming_strings") {
+            self.backslashes = !matches!(value.as_str(), "on" | "true" | "yes" | "1" | "default");
+        }
+        if name.eq_ignore_ascii_case(b"client_encoding") || name.eq_ignore_ascii_case(b"names") {
+            self.encoding = UNSAFE.iter().any(|e| value.contains(e)) || value.contains("shift");
+        }
+    }
+
+    /// Whether this text cannot be read safely.
+    pub fn is_blind_to(self, text: &[u8]) -> bool {
+        (self.backslashes && text.contains(&b'\\')) || (self.encoding && !text.is_ascii())
+    }
 }
 
 /// The verdicts on reads by fingerprint, bounded; emptied when the policy's generation changes.
@@ -50,62 +87,70 @@ pub fn resolve(statement: &Statement, text: &[u8], policy: &Policy, names: &Name
         Kind::Read => Action::Read(verdicts.movable(statement, text, policy, names)),
         Kind::ReadLocking => Action::Read(Err(Why::Locking)),
         Kind::Insert | Kind::Update | Kind::Delete | Kind::Merge | Kind::WithDml => write(statement, policy, names),
-        Kind::Explain { analyze: true } if !statement.dml.is_empty() => {
+        Kind::Explain { analyze: true, inner } if inner.may_write() => {
             Action::Uncaptured("EXPLAIN ANALYZE runs a write")
         }
-        Kind::CopyFrom => Action::Uncaptured("COPY FROM is not captured yet"),
-        Kind::Truncate => Action::Uncaptured("TRUNCATE is not captured yet"),
-        Kind::SelectInto | Kind::CreateTableAs | Kind::Ddl => Action::Uncaptured("DDL is not carried yet"),
+        Kind::CopyTo { inner } | Kind::DeclareCursor { inner, .. } if inner.may_write() => {
+            Action::Uncaptured("a write inside COPY or a cursor is not captured yet")
+        }
+        Kind::CopyFrom(copy) => elsewhere(&[&copy.target], policy, names, "COPY FROM is not captured yet"),
+        Kind::Truncate(targets) => {
+            elsewhere(&targets.iter().collect::<Vec<_>>(), policy, names, "TRUNCATE is not captured yet")
+        }
+        // what is created is the session's own, but its WITH clause may write elsewhere
+        Kind::CreateTemp | Kind::SelectInto { temporary: true } if !statement.dml.is_empty() => {
+            write(statement, policy, names)
+        }
+        Kind::SelectInto { temporary: true } => Action::Neutral,
+        Kind::SelectInto { .. } | Kind::CreateTableAs | Kind::Ddl => Action::Uncaptured("DDL is not carried yet"),
         Kind::Do | Kind::Call => Action::Uncaptured("a procedure may write anything"),
-        Kind::Execute => Action::Uncaptured("a statement prepared in SQL is not captured yet"),
+        Kind::Execute(_) => Action::Uncaptured("a statement prepared in SQL is not captured yet"),
+        Kind::CommitPrepared => Action::Uncaptured("a prepared transaction is not followed"),
         Kind::Other => Action::Uncaptured("the analysis does not know this statement"),
         _ => Action::Neutral,
     }
 }
 
+/// A statement that writes to tables by another way than rows that it returns: harmless where all of them are temporary.
+fn elsewhere(targets: &[&Name], policy: &Policy, names: &Names, reason: &'static str) -> Action {
+    let catalog = policy.catalog.get(policy.primary());
+    let temporary = |name: &&Name| matches!(find(name, catalog, names), Found::Temporary);
+    match !targets.is_empty() && targets.iter().all(temporary) {
+        true => Action::Neutral,
+        false => Action::Uncaptured(reason),
+    }
+}
+
 fn write(statement: &Statement, policy: &Policy, names: &Names) -> Action {
     let catalog = policy.catalog.get(policy.primary());
-    let outer = outer_write(statement);
     let mut insertions = Vec::new();
-    for (at, dml) in statement.dml.iter().enumerate() {
-        let is_outer = outer == Some(at);
+    for dml in &statement.dml {
         match find(&dml.target, catalog, names) {
             Found::Temporary => continue,
             Found::Ambiguous => return Action::Uncaptured("several schemas have a table of this name"),
             Found::Unknown => return Action::Uncaptured("the table is not known"),
             Found::Table(table) if !table.mirrored => return Action::Uncaptured("the table is not on both sides"),
-            Found::Table(table) => match insertion(dml, table, is_outer) {
-                Ok(text) => insertions.push((dml.insert_at, text)),
-                Err(reason) => return Action::Uncaptured(reason),
+            Found::Table(table) => match sql::capture(dml, table) {
+                Capture::Impossible(reason) => return Action::Uncaptured(reason.as_str()),
+                how => insertions.extend(sql::insertions(dml, table, how)),
             },
         }
+    }
+    // A write that could not be read is none of these, and there is always one.
+    if statement.dml.is_empty() {
+        return Action::Uncaptured("the analysis cannot read this write");
     }
     if insertions.is_empty() {
         return Action::Neutral;
     }
-    let rows = match outer.and_then(|at| statement.dml.get(at)) {
-        Some(dml) => dml.has_returning,
-        None => true,
+    let cut = match statement.dml.last().filter(|dml| !dml.inner) {
+        // What the client sees is the outer SELECT, unchanged.
+        None => Cut::Nothing,
+        Some(dml) if matches!(find(&dml.target, catalog, names), Found::Temporary) => Cut::Nothing,
+        Some(dml) if dml.returning.is_some() => Cut::LastColumn,
+        Some(_) => Cut::Rows,
     };
-    Action::Capture { insertions, rows }
-}
-
-/// Which of the statement's writes is the statement itself, not one inside WITH.
-fn outer_write(statement: &Statement) -> Option<usize> {
-    match statement.kind {
-        Kind::WithDml => None,
-        _ => statement.dml.len().checked_sub(1),
-    }
-}
-
-fn insertion(dml: &Dml, table: &Table, is_outer: bool) -> Result<String, &'static str> {
-    if !is_outer && dml.has_returning {
-        return Err("a write inside WITH that returns rows is not captured yet");
-    }
-    match capture::capture(dml, table) {
-        Capture::Impossible(reason) => Err(reason),
-        how => Ok(capture::insertion(dml, table, &how)),
-    }
+    Action::Capture { insertions, cut }
 }
 
 enum Found<'a> {
@@ -160,14 +205,19 @@ fn movable(statement: &Statement, text: &[u8], policy: &Policy, names: &Names) -
     let text = text.get(statement.span.clone()).and_then(|t| std::str::from_utf8(t).ok()).ok_or(Why::NotUnderstood)?;
     let shape = read_shape(text).map_err(|_| Why::NotUnderstood)?;
     let catalog = policy.catalog.get(policy.primary());
+    if shape.server_local {
+        return Err(Why::Function);
+    }
+    // `a.b` calls a function b where a has no such column.
+    let may_be_called = |name: &String| catalog.volatility(name) == Some(Volatility::Volatile);
+    if shape.attributes.iter().any(may_be_called) {
+        return Err(Why::Function);
+    }
     for function in &shape.functions {
         movable_function(function, catalog)?;
     }
     for table in &shape.tables {
-        let is_with = table.schema.is_none() && shape.with.contains(&table.name);
         match find(table, catalog, names) {
-            // A WITH query's name; if a real relation bears it too, that one must be movable as well.
-            Found::Unknown if is_with => {}
             Found::Table(t) if !t.mirrored => return Err(Why::NotMirrored),
             Found::Table(t) if policy.unequal.contains(&t.oid) => return Err(Why::Unequal),
             Found::Table(_) => {}
@@ -196,28 +246,24 @@ fn movable_function(function: &Name, catalog: &Catalog) -> Result<(), Why> {
     }
     match catalog.volatility(name) {
         Some(Volatility::Immutable | Volatility::Stable) => Ok(()),
-        _ if is_syntax(name) => Ok(()),
         _ => Err(Why::Function),
     }
 }
 
-/// Looks like a function, and is the grammar's own.
-fn is_syntax(name: &str) -> bool {
-    const SYNTAX: [&str; 14] = [
-        "coalesce",
-        "nullif",
-        "greatest",
-        "least",
-        "grouping",
-        "current_date",
-        "current_time",
-        "current_timestamp",
-        "localtime",
-        "localtimestamp",
-        "current_user",
-        "session_user",
-        "user",
-        "current_role",
-    ];
-    SYNTAX.contains(&name)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_that_may_mean_something_else_is_not_read() {
+        let mut reading = Reading::default();
+        assert!(!reading.is_blind_to(br"select 'a\'"));
+        reading.follow(b"standard_conforming_strings", b"off");
+        assert!(reading.is_blind_to(br"select 'a\'"));
+        assert!(!reading.is_blind_to(b"select 'a'"));
+        reading.follow(b"standard_conforming_strings", b"on");
+        reading.follow(b"CLIENT_ENCODING", b"SJIS");
+        assert!(reading.is_blind_to(b"select '\x83\x5c'"));
+        assert!(!reading.is_blind_to(b"select 1"));
+    }
 }

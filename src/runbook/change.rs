@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::gates::{self, Gate};
 use super::{Conductor, PolicyView, Trouble};
 use crate::backend::introspect::Paired;
+use crate::link::ledger::LinkState;
 use crate::routing::{Ack, Percent, Phase, Policy};
 use crate::side::Side;
 use crate::store::control::{self, Change, Settings, Swapped};
@@ -89,6 +90,7 @@ impl Conductor {
         let raised = wanted.read_percent > now.read_percent;
         let mut gates = vec![gates::reads_have_a_link(now.phase, raised)];
         if raised && now.phase.captures() {
+            self.link_has_begun().await;
             gates.push(gates::link_follows(&self.link.ledger().report()));
         }
         pass(&gates, patch)?;
@@ -126,7 +128,28 @@ impl Conductor {
         let generation = entered?;
         self.context.registry.all_past(generation, self.context.config.timeouts.phase_change).await?;
         tracing::info!(phase = %wanted.phase, "every transaction of the former phase has ended");
+        self.link_has_begun().await;
         Ok(self.view())
+    }
+
+    /// Gives the link the time to connect, so that a change that follows a phase or a restart at once finds it carrying. No phase depends
+    /// on it.
+    async fn link_has_begun(&self) {
+        let ledger = self.link.ledger();
+        let begun = async {
+            loop {
+                let progress = ledger.progress.notified();
+                tokio::pin!(progress);
+                progress.as_mut().enable();
+                if ledger.state() != LinkState::Starting {
+                    return;
+                }
+                progress.await;
+            }
+        };
+        if tokio::time::timeout(self.context.config.timeouts.connect, begun).await.is_err() {
+            tracing::warn!("the link has not connected yet; it goes on trying");
+        }
     }
 
     async fn enforce_dual_write(

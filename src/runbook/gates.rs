@@ -29,10 +29,11 @@ pub fn phase_order(from: Phase, to: Phase) -> Gate {
     Gate { name: "phase_order", holds, evidence, may_be_forced: false }
 }
 
-/// Whether anything would be carried at all.
+/// Whether anything would be carried at all. A database without tables is no obstacle: they may come.
 pub fn tables_paired(mirrored: &[String], left_out: &[Value]) -> Gate {
     let evidence = json!({ "mirrored": mirrored.len(), "left_out": left_out });
-    Gate { name: "tables_paired", holds: !mirrored.is_empty(), evidence, may_be_forced: false }
+    let holds = !mirrored.is_empty() || left_out.is_empty();
+    Gate { name: "tables_paired", holds, evidence, may_be_forced: true }
 }
 
 /// Whether a backend answers and can carry the schema `pgduet`.

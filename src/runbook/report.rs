@@ -10,8 +10,7 @@ use super::{Conductor, Trouble};
 use crate::link::ledger::LinkReport;
 use crate::routing::{self, Action, Names, Percent, Phase, Policy, Situation, Transaction, Verdicts, Why, bucket};
 use crate::side::Side;
-use crate::sql::capture::{Capture, capture};
-use crate::sql::scan;
+use crate::sql::{Capture, capture, scan};
 use crate::store::control::{HistoryLine, Settings, history};
 use crate::store::tables::{self, TableState};
 

@@ -9,26 +9,16 @@ use bytes::BytesMut;
 use super::statements::Prepared;
 use super::tally::Class;
 use super::transaction::Control;
-use crate::routing::Why;
+use crate::routing::{Cut, Why};
 use crate::rows::Answer;
 use crate::shadow::Sample;
-use crate::sql::capture::Rewritten;
+use crate::sql::Rewritten;
 use crate::wire::{Writer, back, data_row_without_last, error_field, row_description_without_last, with_position};
-
-/// What is cut off a captured statement's answer, so that the client sees what it asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Strip {
-    Nothing,
-    /// The client's own RETURNING stands before it: the last column goes.
-    LastColumn,
-    /// The client expects no rows at all.
-    Rows,
-}
 
 /// One statement's run, up to its CommandComplete.
 #[derive(Debug)]
 pub struct Run {
-    pub strip: Strip,
+    pub cut: Cut,
     /// Rows captured so far, counted as their capture columns pass.
     pub touches: u64,
     pub after: After,
@@ -38,7 +28,7 @@ pub struct Run {
 
 impl Run {
     pub fn plain() -> Self {
-        Run { strip: Strip::Nothing, touches: 0, after: After::Nothing, reports_commit: false }
+        Run { cut: Cut::Nothing, touches: 0, after: After::Nothing, reports_commit: false }
     }
 }
 
@@ -71,7 +61,7 @@ pub enum Step {
         injected: bool,
     },
     Describe {
-        strip: Strip,
+        cut: Cut,
     },
     Run(Run),
 }
@@ -161,13 +151,13 @@ impl Batch {
             back::READY_FOR_QUERY => false,
             _ if self.care == Care::End => true,
             _ if asynchronous => self.read.as_ref().is_none_or(|r| r.replay.is_none()),
-            _ if bulk => self.read.as_ref().is_none_or(|r| r.replay.is_none() && r.sample.is_none()) && !self.strips(),
+            _ if bulk => self.read.as_ref().is_none_or(|r| r.replay.is_none() && r.sample.is_none()) && !self.cuts(),
             _ => false,
         }
     }
 
-    fn strips(&self) -> bool {
-        matches!(self.steps.front(), Some(Step::Run(run)) if run.strip != Strip::Nothing)
+    fn cuts(&self) -> bool {
+        matches!(self.steps.front(), Some(Step::Run(run)) if run.cut != Cut::Nothing)
     }
 
     /// Takes one whole frame, not a ReadyForQuery. What replaces it is written to `out`.
@@ -204,34 +194,34 @@ impl Batch {
     }
 
     fn row_description(&mut self, frame: &[u8], out: &mut BytesMut) -> Answered {
-        let (strip, describing) = match self.steps.front() {
-            Some(Step::Describe { strip }) => (*strip, true),
-            Some(Step::Run(run)) => (run.strip, false),
-            _ => (Strip::Nothing, false),
+        let (cut, describing) = match self.steps.front() {
+            Some(Step::Describe { cut }) => (*cut, true),
+            Some(Step::Run(run)) => (run.cut, false),
+            _ => (Cut::Nothing, false),
         };
         if describing {
             self.steps.pop_front();
         }
-        match strip {
-            Strip::Nothing => Outcome::Pass.alone(),
-            Strip::Rows if describing => {
+        match cut {
+            Cut::Nothing => Outcome::Pass.alone(),
+            Cut::Rows if describing => {
                 Writer::empty(out, back::NO_DATA);
                 Outcome::Replace.alone()
             }
-            Strip::Rows => Outcome::Drop.alone(),
-            Strip::LastColumn => replaced(row_description_without_last(frame, out)),
+            Cut::Rows => Outcome::Drop.alone(),
+            Cut::LastColumn => replaced(row_description_without_last(frame, out)),
         }
     }
 
     fn data_row(&mut self, frame: &[u8], out: &mut BytesMut) -> Answered {
         let Some(Step::Run(run)) = self.steps.front_mut() else { return Outcome::Pass.alone() };
-        match run.strip {
-            Strip::Nothing => Outcome::Pass.alone(),
-            Strip::Rows => {
+        match run.cut {
+            Cut::Nothing => Outcome::Pass.alone(),
+            Cut::Rows => {
                 run.touches += 1;
                 Outcome::Drop.alone()
             }
-            Strip::LastColumn => {
+            Cut::LastColumn => {
                 run.touches += 1;
                 replaced(data_row_without_last(frame, out))
             }
@@ -322,9 +312,9 @@ fn replaced(written: Option<()>) -> Answered {
 mod tests {
     use super::*;
 
-    fn captured(strip: Strip) -> Batch {
+    fn captured(cut: Cut) -> Batch {
         let mut batch = Batch::new(Class::Write, Care::Frames, false);
-        batch.steps.push_back(Step::Run(Run { strip, ..Run::plain() }));
+        batch.steps.push_back(Step::Run(Run { cut, ..Run::plain() }));
         batch
     }
 
@@ -336,7 +326,7 @@ mod tests {
 
     #[test]
     fn a_client_that_asked_for_no_rows_sees_none_and_each_counts_as_a_touch() {
-        let mut batch = captured(Strip::Rows);
+        let mut batch = captured(Cut::Rows);
         let mut out = BytesMut::new();
         for tag in [back::ROW_DESCRIPTION, back::DATA_ROW, back::DATA_ROW] {
             assert_eq!(batch.take(&frame(tag, b"\0\x01\0\0\0\0"), &mut out).outcome, Outcome::Drop);
@@ -348,7 +338,7 @@ mod tests {
     #[test]
     fn a_describe_of_a_captured_statement_says_no_data() {
         let mut batch = Batch::new(Class::Write, Care::Frames, true);
-        batch.steps.push_back(Step::Describe { strip: Strip::Rows });
+        batch.steps.push_back(Step::Describe { cut: Cut::Rows });
         let mut out = BytesMut::new();
         assert_eq!(batch.take(&frame(back::ROW_DESCRIPTION, b"\0\x01"), &mut out).outcome, Outcome::Replace);
         assert_eq!(out, frame(back::NO_DATA, b""));

@@ -219,7 +219,8 @@ fn session(
     backend: Backend,
     primary: Side,
 ) -> Session {
-    let names = Names { user: login.identity.user.clone(), ..Names::default() };
+    let mut names = Names { user: login.identity.user.clone(), ..Names::default() };
+    backend.parameters.iter().for_each(|(name, value)| names.reading.follow(name, value));
     let shutdown = worker.context.shutdown.clone();
     let closing = async move { shutdown.begun().await };
     let mut session = Session {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use super::answers::{FALLBACK, class_of};
-use super::batch::{Batch, Care, Read, Run, Step, Strip};
+use super::batch::{Batch, Care, Read, Run, Step};
 use super::resolved::{Mark, Resolved, SingleRead};
 use super::statements::Prepared;
 use super::tally::Class;
@@ -18,7 +18,7 @@ use super::transaction::Status;
 use super::{BACK_PRESSURE, End, Moved, Session};
 use crate::config::Freshness;
 use crate::link::ledger::LinkState;
-use crate::routing::{self, Choice, Policy, Situation, Transaction, Why};
+use crate::routing::{self, Choice, Cut, Policy, Situation, Transaction, Why};
 use crate::rows::Answer;
 use crate::shadow::Sample;
 use crate::side::Side;
@@ -332,7 +332,7 @@ impl Session {
                 self.batch(|b| b.open = false);
             }
             front::FUNCTION_CALL => {
-                let fingerprint = crate::sql::Fingerprint::default();
+                let fingerprint = crate::sql::Fingerprint(0);
                 self.worker.context.count_uncaptured(
                     fingerprint,
                     b"function call",
@@ -416,9 +416,9 @@ impl Session {
         prepared.resolved(policy.generation, |sql| self.resolve(policy, sql))
     }
 
-    fn strip_of(&self, policy: &Policy, prepared: Option<&Rc<Prepared>>) -> Strip {
+    fn cut_of(&self, policy: &Policy, prepared: Option<&Rc<Prepared>>) -> Cut {
         let resolved = prepared.filter(|_| self.active == policy.primary()).map(|p| self.resolved(policy, p));
-        resolved.as_ref().and_then(|r| r.only()).map_or(Strip::Nothing, |part| part.strip)
+        resolved.as_ref().and_then(|r| r.only()).map_or(Cut::Nothing, |part| part.cut)
     }
 
     fn send_bind(&mut self, policy: &Arc<Policy>, bind: Bind<'_>, frame: &[u8]) {
@@ -426,10 +426,10 @@ impl Session {
         if let Some(prepared) = &prepared {
             self.ensure(policy, prepared);
         }
-        match self.strip_of(policy, prepared.as_ref()) {
-            Strip::Nothing => self.put(frame),
-            strip => {
-                let formats = if strip == Strip::Rows { ResultFormats::None } else { ResultFormats::OneMore };
+        match self.cut_of(policy, prepared.as_ref()) {
+            Cut::Nothing => self.put(frame),
+            cut => {
+                let formats = if cut == Cut::Rows { ResultFormats::None } else { ResultFormats::OneMore };
                 if let Some(peer) = self.peers.get_mut(self.active) {
                     bind.write(&mut peer.channel.outbound, formats);
                 }
@@ -453,9 +453,9 @@ impl Session {
             }
             CloseOrDescribe::Portal(name) => self.statements.portal(name).cloned(),
         };
-        let strip = self.strip_of(policy, prepared.as_ref());
+        let cut = self.cut_of(policy, prepared.as_ref());
         self.put(frame);
-        self.step(Step::Describe { strip });
+        self.step(Step::Describe { cut });
     }
 
     fn send_close(&mut self, what: CloseOrDescribe<'_>, frame: &[u8]) {
@@ -477,15 +477,15 @@ impl Session {
         if let (Some(prepared), Some(resolved)) = (&prepared, &resolved) {
             self.mark(resolved, &prepared.sql);
             if let Some(part) = resolved.only() {
-                run.strip = self.strip_of(policy, Some(prepared));
+                run.cut = self.cut_of(policy, Some(prepared));
                 run.after = part.after.clone();
                 let class = part.class;
                 self.batch(|b| b.class = class);
             }
         }
-        match run.strip {
+        match run.cut {
             // A statement without rows runs to its end whatever the row limit says; with capture's rows it would be suspended.
-            Strip::Rows => {
+            Cut::Rows => {
                 if let Some(peer) = self.peers.get_mut(self.active) {
                     Writer::execute(&mut peer.channel.outbound, portal, 0);
                 }
@@ -510,6 +510,10 @@ impl Session {
                 Mark::SearchPath => {
                     self.pinned = true;
                     self.names.own_search_path = true;
+                }
+                Mark::Reading(reading) => {
+                    self.pinned = true;
+                    self.names.reading = *reading;
                 }
                 Mark::Temporary(name) => {
                     self.pinned = true;

@@ -2,13 +2,12 @@
 
 use std::rc::Rc;
 
-use super::batch::{After, Run, Strip};
+use super::batch::{After, Run};
 use super::tally::Class;
 use super::transaction::Control;
-use crate::routing::{Action, Names, Policy, Verdicts, Why, resolve};
+use crate::routing::{Action, Cut, Names, Policy, Reading, Verdicts, Why, resolve};
 use crate::side::Side;
-use crate::sql::capture::{Rewritten, rewrite};
-use crate::sql::{Fingerprint, Kind, Statement, scan};
+use crate::sql::{Fingerprint, Kind, Rewritten, Statement, constant, rewrite, scan};
 
 /// What the session has to remember once a statement was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,12 +18,14 @@ pub enum Mark {
     /// A temporary relation of this name, if the name could be read.
     Temporary(Option<String>),
     SearchPath,
+    /// How texts are to be read from here on.
+    Reading(Reading),
 }
 
 /// One statement of a text.
 #[derive(Debug)]
 pub struct Part {
-    pub strip: Strip,
+    pub cut: Cut,
     pub after: After,
     pub mark: Mark,
     pub class: Class,
@@ -55,6 +56,9 @@ pub struct Resolved {
 
 impl Resolved {
     pub fn new(text: &[u8], policy: &Policy, names: &Names, verdicts: &mut Verdicts) -> Self {
+        if names.reading.is_blind_to(text) {
+            return Resolved::blind(policy);
+        }
         let script = scan(text);
         let mut insertions = Vec::new();
         let mut parts = Vec::with_capacity(script.statements.len());
@@ -69,11 +73,24 @@ impl Resolved {
                     forced: statement.hints.route,
                 });
             }
-            parts.push(part(statement, text, action, &mut insertions));
+            parts.push(part(statement, text, names.reading, action, &mut insertions));
         }
         let rewritten = (!insertions.is_empty()).then(|| Rc::new(rewrite(text, insertions)));
         let text = rewritten.as_ref().map(|r| Rc::from(r.text.as_slice()));
         Resolved { generation: policy.generation, parts, read, rewritten, text }
+    }
+
+    /// A text that cannot be read safely: it is passed on as it is, and may have written anything.
+    fn blind(policy: &Policy) -> Self {
+        let part = Part {
+            cut: Cut::Nothing,
+            after: After::Nothing,
+            mark: Mark::Pins,
+            class: Class::Other,
+            fingerprint: Fingerprint(0),
+            uncaptured: Some("its quoting cannot be told under this client_encoding or standard_conforming_strings"),
+        };
+        Resolved { generation: policy.generation, parts: vec![part], read: None, rewritten: None, text: None }
     }
 
     /// In the extended protocol a text is one statement.
@@ -85,7 +102,7 @@ impl Resolved {
     pub fn runs(&self) -> impl Iterator<Item = Run> + '_ {
         let last = self.parts.len().saturating_sub(1);
         self.parts.iter().enumerate().map(move |(at, part)| Run {
-            strip: part.strip,
+            cut: part.cut,
             touches: 0,
             after: part.after.clone(),
             reports_commit: at == last,
@@ -93,24 +110,26 @@ impl Resolved {
     }
 }
 
-fn part(statement: &Statement, text: &[u8], action: Action, insertions: &mut Vec<(usize, String)>) -> Part {
+fn part(
+    statement: &Statement,
+    text: &[u8],
+    reading: Reading,
+    action: Action,
+    insertions: &mut Vec<(usize, String)>,
+) -> Part {
     let mut part = Part {
-        strip: Strip::Nothing,
+        cut: Cut::Nothing,
         after: after(statement, text),
-        mark: mark(statement, text),
+        mark: mark(statement, text, reading),
         class: Class::Other,
         fingerprint: statement.fingerprint,
         uncaptured: None,
     };
     match action {
         Action::Read(_) => part.class = Class::Read,
-        Action::Capture { insertions: more, rows } => {
+        Action::Capture { insertions: more, cut } => {
             part.class = Class::Write;
-            part.strip = if rows { Strip::LastColumn } else { Strip::Rows };
-            if statement.kind == Kind::WithDml {
-                // Its writes stand inside WITH; what the client sees is the outer SELECT, unchanged.
-                part.strip = Strip::Nothing;
-            }
+            part.cut = cut;
             insertions.extend(more);
         }
         Action::Uncaptured(reason) => part.uncaptured = Some(reason),
@@ -120,50 +139,87 @@ fn part(statement: &Statement, text: &[u8], action: Action, insertions: &mut Vec
 }
 
 fn after(statement: &Statement, text: &[u8]) -> After {
-    let name = |span: &std::ops::Range<usize>| text.get(span.clone()).unwrap_or_default().to_vec();
+    let name = |span: &std::ops::Range<usize>| folded(text.get(span.clone()).unwrap_or_default());
     match &statement.kind {
-        Kind::Begin => After::Control(Control::Begin),
-        Kind::Commit => After::Control(Control::Commit),
-        Kind::Rollback | Kind::PrepareTransaction => After::Control(Control::Rollback),
+        Kind::Begin(_) => After::Control(Control::Begin),
+        Kind::Commit { .. } => After::Control(Control::Commit),
+        Kind::Rollback { .. } | Kind::PrepareTransaction => After::Control(Control::Rollback),
         Kind::Savepoint(span) => After::Control(Control::Savepoint(name(span))),
         Kind::RollbackTo(span) => After::Control(Control::RollbackTo(name(span))),
         Kind::Release(span) => After::Control(Control::Release(name(span))),
-        Kind::Ddl | Kind::CreateTableAs | Kind::SelectInto => After::Ddl,
+        Kind::Ddl | Kind::CreateTableAs | Kind::SelectInto { .. } => After::Ddl,
         Kind::DiscardAll | Kind::Deallocate(None) => After::ForgetStatements,
-        Kind::Deallocate(Some(name)) => After::ForgetStatement(name.clone().into_bytes()),
+        Kind::Deallocate(Some(span)) => After::ForgetStatement(name(span)),
         Kind::Set { name, value, .. } if is_word(text, name, ROUTING_KEY) => {
-            After::RoutingKey(routing_key(text, value))
+            After::RoutingKey(text.get(value.clone()).and_then(constant).filter(|key| !key.is_empty()))
         }
         Kind::Reset(name) if is_word(text, name, ROUTING_KEY) => After::RoutingKey(None),
+        Kind::ResetAll => After::RoutingKey(None),
         _ => After::Nothing,
     }
 }
 
-fn mark(statement: &Statement, text: &[u8]) -> Mark {
+/// A name as the server stores it.
+fn folded(name: &[u8]) -> Vec<u8> {
+    match name.strip_prefix(b"\"").and_then(|n| n.strip_suffix(b"\"")) {
+        Some(quoted) => String::from_utf8_lossy(quoted).replace("\"\"", "\"").into_bytes(),
+        None => name.to_ascii_lowercase(),
+    }
+}
+
+fn mark(statement: &Statement, text: &[u8], reading: Reading) -> Mark {
     match &statement.kind {
-        Kind::CreateTemp(name) => Mark::Temporary(name.clone()),
+        Kind::CreateTemp | Kind::SelectInto { temporary: true } => Mark::Temporary(temporary_name(statement, text)),
         Kind::Set { name, .. } | Kind::Reset(name) if is_word(text, name, "search_path") => Mark::SearchPath,
+        Kind::Set { name, value, .. } if READING.iter().any(|known| is_word(text, name, known)) => {
+            let mut now = reading;
+            let value = text.get(value.clone()).unwrap_or_default();
+            now.follow(text.get(name.clone()).unwrap_or_default(), value.trim_ascii_start().trim_ascii_end());
+            Mark::Reading(now)
+        }
         Kind::Set { name, .. } | Kind::Reset(name) if is_word(text, name, ROUTING_KEY) => Mark::Nothing,
         // Undone at the transaction's end, which a read that moves is never inside of.
-        Kind::Set { local: true, .. } => Mark::Nothing,
-        Kind::Set { .. } | Kind::Reset(_) | Kind::DiscardAll | Kind::DeclareCursor | Kind::Listen => Mark::Pins,
+        Kind::Set { local: true, .. } | Kind::SetRole { local: true } => Mark::Nothing,
+        Kind::Set { .. } | Kind::Reset(_) | Kind::ResetAll | Kind::DiscardAll | Kind::Listen => Mark::Pins,
+        Kind::SetRole { .. } | Kind::SetSessionAuthorization { .. } | Kind::SetSessionCharacteristics(_) => Mark::Pins,
+        Kind::DeclareCursor { hold: true, .. } => Mark::Pins,
         _ => Mark::Nothing,
     }
 }
 
+/// The name that a temporary relation is created under, if it is easily read.
+fn temporary_name(statement: &Statement, text: &[u8]) -> Option<String> {
+    const BEFORE_THE_NAME: [&str; 15] = [
+        "create",
+        "or",
+        "replace",
+        "local",
+        "global",
+        "temp",
+        "temporary",
+        "recursive",
+        "table",
+        "view",
+        "sequence",
+        "unlogged",
+        "if",
+        "not",
+        "exists",
+    ];
+    let text = std::str::from_utf8(text.get(statement.span.clone())?).ok()?;
+    let word = |w: &&str| !BEFORE_THE_NAME.iter().any(|known| w.eq_ignore_ascii_case(known));
+    let name = text.split(|c: char| c.is_whitespace() || c == '(').filter(|w| !w.is_empty()).find(word)?;
+    let bare = name.rsplit('.').next()?;
+    match bare.strip_prefix('"') {
+        Some(quoted) => Some(quoted.trim_end_matches('"').replace("\"\"", "\"")),
+        None => Some(bare.to_lowercase()),
+    }
+}
+
 const ROUTING_KEY: &str = "pgduet.key";
+/// Settings that say how a text is to be read.
+const READING: [&str; 3] = ["standard_conforming_strings", "client_encoding", "names"];
 
 fn is_word(text: &[u8], place: &std::ops::Range<usize>, word: &str) -> bool {
     text.get(place.clone()).is_some_and(|t| t.eq_ignore_ascii_case(word.as_bytes()))
-}
-
-/// The routing key that `SET pgduet.key = '...'` sets: the literal without its quotes.
-fn routing_key(text: &[u8], value: &std::ops::Range<usize>) -> Option<String> {
-    let value = std::str::from_utf8(text.get(value.clone())?).ok()?;
-    let unquoted = value.strip_prefix('\'').and_then(|v| v.strip_suffix('\'')).map(|v| v.replace("''", "'"));
-    match unquoted {
-        None if value.eq_ignore_ascii_case("default") => None,
-        None => Some(value.to_owned()),
-        unquoted => unquoted.filter(|v| !v.is_empty()),
-    }
 }

@@ -14,7 +14,7 @@ use crate::config;
 use crate::rows::Answer;
 use crate::shutdown::Shutdown;
 use crate::side::BySide;
-use crate::sql::tree::read_shape;
+use crate::sql::read_shape;
 
 /// See the module `shadow`.
 pub struct Engine {

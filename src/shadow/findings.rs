@@ -8,8 +8,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::side::{BySide, Side};
-use crate::sql::Fingerprint;
-use crate::sql::tree::read_shape;
+use crate::sql::{Fingerprint, read_shape};
 
 /// How one comparison ended.
 #[derive(Clone, Debug, PartialEq, Eq)]

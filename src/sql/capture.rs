@@ -1,64 +1,143 @@
-//! The capture call that a write's RETURNING list gets, and the text with such calls inserted.
+//! Capture by RETURNING: which writes it is complete for, the call, and putting it into the client's text.
+//!
+//! The race to exclude is a write whose keys are *not* what RETURNING sees:
+//!
+//! 1. an UPDATE changes the key: RETURNING shows the new one, the old one's row stays on the secondary;
+//! 2. a trigger, a rule or a policy makes the statement touch other rows than it returns;
+//! 3. a table has no key, so that "which row" has no answer.
+//!
+//! So a statement is only captured by key when none of these can be; otherwise the whole table is noted as touched, or the
+//! statement is refused with the reason, to be captured in another way or counted as missed.
 
-use super::dml::{Dml, Verb};
+use std::fmt::Write;
+
+use super::dml::{Carrier, Dml, Verb};
 use crate::catalog::{Column, Exactness, Table, TableKind, quote_ident};
 
-/// How a write is captured.
+/// A call may have 100 arguments; from here on they go into an array.
+const MAX_PLAIN_ARGUMENTS: usize = 90;
+
+/// How a write to a table is captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Capture {
-    /// Each touched row's key.
+    /// The key of every row that was touched.
     Keys,
-    /// Each inserted row, whole: its table has no key.
+    /// All values of every row that was inserted into a table without a key.
     Row,
-    /// That the table was touched: it is compared and carried as a whole.
+    /// That the table was touched.
     Table,
-    /// RETURNING would miss something, for this reason.
-    Impossible(&'static str),
+    Impossible(Reason),
 }
 
-/// Decides it from the statement and the table.
+/// Why RETURNING cannot capture a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    View,
+    ForeignTable,
+    MaterializedView,
+    Merge,
+    UserTriggers,
+    Rules,
+    RowSecurity,
+    /// An inner RETURNING list none of whose items can carry a call.
+    ReturnedShape,
+}
+
+impl Reason {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reason::View => "it is a view",
+            Reason::ForeignTable => "it is a foreign table",
+            Reason::MaterializedView => "it is a materialized view",
+            Reason::Merge => "MERGE returns no rows before PostgreSQL 17",
+            Reason::UserTriggers => "it has triggers, which may change other rows than the statement returns",
+            Reason::Rules => "it has rules, which may change other rows than the statement returns",
+            Reason::RowSecurity => "it has row security, under which RETURNING may narrow the statement",
+            Reason::ReturnedShape => {
+                "the statement stands in WITH or COPY, and its RETURNING list names no column of the table"
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Decides how a write to `table` is captured.
 pub fn capture(dml: &Dml, table: &Table) -> Capture {
+    match obstacle(dml, table) {
+        Some(reason) => Capture::Impossible(reason),
+        None => method(dml, table),
+    }
+}
+
+fn obstacle(dml: &Dml, table: &Table) -> Option<Reason> {
     match table.kind {
+        TableKind::View => return Some(Reason::View),
+        TableKind::Foreign => return Some(Reason::ForeignTable),
+        TableKind::MaterializedView => return Some(Reason::MaterializedView),
         TableKind::Plain | TableKind::Partitioned => {}
-        TableKind::View | TableKind::MaterializedView => return Capture::Impossible("a view's base rows are not seen"),
-        TableKind::Foreign => return Capture::Impossible("a foreign table's rows live elsewhere"),
     }
-    match () {
-        _ if dml.verb == Verb::Merge => Capture::Impossible("MERGE is not captured yet"),
-        _ if table.has_rules => Capture::Impossible("rules may write elsewhere"),
-        _ if table.has_user_triggers => Capture::Impossible("triggers may write elsewhere"),
-        _ if table.row_security => Capture::Impossible("row security narrows what RETURNING sees"),
-        _ if changes_key(dml, table) => Capture::Table,
-        _ if !table.key.is_empty() => Capture::Keys,
-        _ if dml.verb == Verb::Insert && !dml.on_conflict_update && carried(table).next().is_some() => Capture::Row,
-        _ => Capture::Table,
+    match dml.verb {
+        Verb::Merge => Some(Reason::Merge),
+        _ if table.has_user_triggers => Some(Reason::UserTriggers),
+        _ if table.has_rules => Some(Reason::Rules),
+        _ if table.row_security => Some(Reason::RowSecurity),
+        _ if dml.inner && dml.returning.is_some() && !can_carry(dml, table) => Some(Reason::ReturnedShape),
+        _ => None,
     }
 }
 
+/// The item that is to carry the call is what it seems: a column of the table.
+fn can_carry(dml: &Dml, table: &Table) -> bool {
+    match dml.carrier {
+        Some(Carrier::Column { .. }) => true,
+        Some(Carrier::Star(_)) => !table.columns.is_empty(),
+        None => false,
+    }
+}
+
+fn method(dml: &Dml, table: &Table) -> Capture {
+    let keyless = table.key.is_empty();
+    let row_fits = table.columns.iter().any(|column| !column.generated);
+    match dml.verb {
+        Verb::Insert if keyless && !dml.do_update && row_fits => Capture::Row,
+        _ if keyless => Capture::Table,
+        Verb::Update if changes_key(dml, table) => Capture::Table,
+        Verb::Insert if dml.do_update && changes_key(dml, table) => Capture::Table,
+        _ => Capture::Keys,
+    }
+}
+
+/// A generated key column may change with any column it is computed from.
 fn changes_key(dml: &Dml, table: &Table) -> bool {
-    table.key_columns().any(|column| dml.set_columns.contains(&column.name))
+    table.key_columns().any(|column| column.generated || dml.set_columns.contains(&column.name))
 }
 
-fn carried(table: &Table) -> impl Iterator<Item = &Column> {
-    table.columns.iter().filter(|column| !column.generated)
+/// The call that captures one returned row of the table named `reference`. `None` for [`Capture::Impossible`].
+fn call(reference: &str, table: &Table, capture: Capture) -> Option<String> {
+    Some(match capture {
+        Capture::Keys => with_values("capture", reference, table.key_columns()),
+        Capture::Row => with_values("capture_row", reference, table.columns.iter().filter(|column| !column.generated)),
+        Capture::Table => format!("pgduet.capture_table({reference}.tableoid)"),
+        Capture::Impossible(_) => return None,
+    })
 }
 
-/// The text to insert at `dml.insert_at`. Names are qualified: a column may bear the table's name.
-pub fn insertion(dml: &Dml, table: &Table, how: &Capture) -> String {
-    let reference = &dml.reference;
-    let list = |columns: &mut dyn Iterator<Item = &Column>| -> String {
-        columns.map(|column| format!(", {}", exact(reference, column))).collect()
-    };
-    let (function, arguments) = match how {
-        Capture::Keys => ("capture", list(&mut table.key_columns())),
-        Capture::Row => ("capture_row", list(&mut carried(table))),
-        Capture::Table | Capture::Impossible(_) => ("capture_table", String::new()),
-    };
-    let lead = if dml.has_returning { "," } else { " RETURNING" };
-    format!("{lead} pgduet.{function}({reference}.tableoid{arguments})")
+fn with_values<'a>(function: &str, reference: &str, columns: impl Iterator<Item = &'a Column>) -> String {
+    let values: Vec<String> = columns.map(|column| exact(reference, column)).collect();
+    let plain = values.len() <= MAX_PLAIN_ARGUMENTS;
+    let values = values.join(", ");
+    match plain {
+        true => format!("pgduet.{function}({reference}.tableoid, {values})"),
+        false => format!("pgduet.{function}({reference}.tableoid, VARIADIC ARRAY[{values}])"),
+    }
 }
 
-/// A column's value as text that depends on no setting of the client's.
+/// A column's value as text that is the same whatever the client's settings are.
 fn exact(reference: &str, column: &Column) -> String {
     let value = format!("{reference}.{}", quote_ident(&column.name));
     match column.exactness {
@@ -68,63 +147,104 @@ fn exact(reference: &str, column: &Column) -> String {
     }
 }
 
-/// Text put into the client's own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Insertion {
-    /// Characters of the client's text before it.
-    pub at: usize,
-    /// Its length in characters.
-    pub len: usize,
+/// What is to be put into the text, and where, for a write to be captured. Nothing for [`Capture::Impossible`].
+pub fn insertions(dml: &Dml, table: &Table, capture: Capture) -> Vec<(usize, String)> {
+    let Some(call) = call(&dml.reference, table, capture) else { return Vec::new() };
+    match (&dml.carrier, dml.returning) {
+        (_, None) => vec![(dml.insert_at, format!(" RETURNING {call}"))],
+        (Some(carrier), Some(_)) if dml.inner => carried(carrier, &call, dml, table),
+        (_, Some(end)) => vec![(end, format!(", {call}"))],
+    }
 }
 
-/// The client's text with insertions.
+/// The call wrapped around an item. Both branches are the column, so name, type and type modifier stay; the function
+/// returns void, which is no NULL, and is volatile, so it is called for each row.
+fn carried(carrier: &Carrier, call: &str, dml: &Dml, table: &Table) -> Vec<(usize, String)> {
+    match carrier {
+        Carrier::Column { item, value, label } => {
+            let label = label.as_ref().map_or(String::new(), |label| format!(" AS {}", quote_ident(label)));
+            let before = format!("CASE WHEN {call} IS NULL THEN {value} ELSE ");
+            vec![(item.start, before), (item.end, format!(" END{label}"))]
+        }
+        Carrier::Star(item) => {
+            let mut columns = String::new();
+            for (i, column) in table.columns.iter().enumerate() {
+                let name = quote_ident(&column.name);
+                let value = format!("{}.{name}", dml.reference);
+                let _ = match i {
+                    0 => write!(columns, "CASE WHEN {call} IS NULL THEN {value} ELSE {value} END AS {name}"),
+                    _ => write!(columns, ", {value}"),
+                };
+            }
+            // the star itself is commented out: text is only ever added
+            vec![(item.start, format!("{columns} /*")), (item.end, "*/".to_owned())]
+        }
+    }
+}
+
+/// One piece of text that was put into the client's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Insertion {
+    /// Where, in bytes of the client's text.
+    pub at: usize,
+    /// Bytes inserted.
+    pub len: usize,
+    /// Characters inserted, as the server counts them.
+    pub chars: usize,
+}
+
+/// The client's text with the calls in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rewritten {
     pub text: Vec<u8>,
-    /// In order.
+    /// In the order of the text.
     pub insertions: Vec<Insertion>,
 }
 
-/// Puts texts in at byte offsets of the client's text.
+/// Puts all insertions of one text into it, those of several statements at once. Offsets beyond the text count as its end.
 pub fn rewrite(text: &[u8], mut insertions: Vec<(usize, String)>) -> Rewritten {
     insertions.sort_by_key(|(at, _)| *at);
-    let added: usize = insertions.iter().map(|(_, t)| t.len()).sum();
-    let mut out = Vec::with_capacity(text.len() + added);
-    let mut done = 0;
-    let mut characters = 0;
-    let mut places = Vec::with_capacity(insertions.len());
-    for (at, insertion) in &insertions {
-        let piece = text.get(done..*at).unwrap_or_default();
-        out.extend_from_slice(piece);
-        out.extend_from_slice(insertion.as_bytes());
-        characters += count_characters(piece);
-        places.push(Insertion { at: characters, len: insertion.chars().count() });
-        done = done.max(*at);
+    let added: usize = insertions.iter().map(|(_, inserted)| inserted.len()).sum();
+    let mut rewritten = Rewritten { text: Vec::with_capacity(text.len() + added), insertions: Vec::new() };
+    let mut copied = 0;
+    for (at, inserted) in insertions {
+        let at = at.min(text.len());
+        rewritten.text.extend_from_slice(text.get(copied..at).unwrap_or_default());
+        rewritten.text.extend_from_slice(inserted.as_bytes());
+        rewritten.insertions.push(Insertion { at, len: inserted.len(), chars: inserted.chars().count() });
+        copied = at;
     }
-    out.extend_from_slice(text.get(done..).unwrap_or_default());
-    Rewritten { text: out, insertions: places }
-}
-
-/// Characters of UTF-8 text; in another encoding a position may be off by what it counts otherwise.
-fn count_characters(text: &[u8]) -> usize {
-    text.iter().filter(|&&b| b & 0xc0 != 0x80).count()
+    rewritten.text.extend_from_slice(text.get(copied..).unwrap_or_default());
+    rewritten
 }
 
 impl Rewritten {
-    /// An error position (1-based, in characters) of this text, as one of the client's. Inside an insertion: its place.
+    /// Maps an error position of the server (characters from 1, in the rewritten text) to the client's own text. A
+    /// position inside what was inserted becomes the place where it was.
     pub fn client_position(&self, position: usize) -> usize {
-        let mut shift = 0;
+        let utf8 = std::str::from_utf8(&self.text).is_ok();
+        let mut added_bytes = 0;
+        let mut added_chars = 0;
         for insertion in &self.insertions {
-            let start = insertion.at + shift + 1;
-            if position < start {
+            let start = characters(self.text.get(..insertion.at + added_bytes).unwrap_or_default(), utf8);
+            if position <= start {
                 break;
             }
-            if position < start + insertion.len {
-                return insertion.at.max(1);
+            if position <= start + insertion.chars {
+                return start - added_chars + 1;
             }
-            shift += insertion.len;
+            added_bytes += insertion.len;
+            added_chars += insertion.chars;
         }
-        position - shift
+        position - added_chars
+    }
+}
+
+/// Characters of a text: of UTF-8, or bytes of an encoding that is not known.
+fn characters(text: &[u8], utf8: bool) -> usize {
+    match utf8 {
+        true => text.iter().filter(|&&byte| byte & 0xc0 != 0x80).count(),
+        false => text.len(),
     }
 }
 
@@ -132,7 +252,7 @@ impl Rewritten {
 mod tests {
     use super::*;
     use crate::catalog::Carry;
-    use crate::sql::scan;
+    use crate::sql::scan::scan;
 
     fn column(name: &str, exactness: Exactness) -> Column {
         Column {
@@ -148,14 +268,14 @@ mod tests {
         }
     }
 
-    fn table(key: Vec<usize>) -> Table {
+    fn table(key: &[usize]) -> Table {
         Table {
             oid: 1,
             schema: "public".into(),
             name: "t".into(),
             kind: TableKind::Plain,
             columns: vec![column("id", Exactness::Plain), column("at", Exactness::Iso), column("f", Exactness::Pinned)],
-            key,
+            key: key.to_vec(),
             mirrored: true,
             has_user_triggers: false,
             has_rules: false,
@@ -163,43 +283,118 @@ mod tests {
         }
     }
 
-    fn captured(text: &str, key: Vec<usize>) -> (Capture, String) {
-        let dml = scan(text.as_bytes()).statements.remove(0).dml.remove(0);
-        let table = table(key);
-        let how = capture(&dml, &table);
-        let rewritten = rewrite(text.as_bytes(), vec![(dml.insert_at, insertion(&dml, &table, &how))]);
-        (how, String::from_utf8(rewritten.text).unwrap())
+    fn decide(text: &str, table: &Table) -> Capture {
+        let script = scan(text.as_bytes());
+        capture(&script.statements[0].dml[0], table)
+    }
+
+    fn rewritten(text: &str, table: &Table) -> String {
+        let script = scan(text.as_bytes());
+        let all = script.statements.iter().flat_map(|statement| &statement.dml);
+        let all = all.flat_map(|dml| insertions(dml, table, capture(dml, table))).collect();
+        String::from_utf8(rewrite(text.as_bytes(), all).text).expect("it was UTF-8")
     }
 
     #[test]
-    fn the_call_stands_behind_everything_and_before_comments() {
-        let (how, text) = captured("update t as a set f = 1 where id = 2 -- no ; end", vec![0, 1]);
-        assert_eq!(how, Capture::Keys);
+    fn the_method_depends_on_statement_and_table() {
+        let (keyed, keyless) = (table(&[0]), table(&[]));
+        for (text, with_key, without) in [
+            ("insert into t values (1)", Capture::Keys, Capture::Row),
+            ("insert into t values (1) on conflict do nothing", Capture::Keys, Capture::Row),
+            ("insert into t values (1) on conflict (id) do update set f = 1", Capture::Keys, Capture::Table),
+            ("insert into t values (1) on conflict (f) do update set id = 1", Capture::Table, Capture::Table),
+            ("update t set f = 1", Capture::Keys, Capture::Table),
+            ("update t set f = 1, \"id\" = 2", Capture::Table, Capture::Table),
+            ("update t set f = 1 where current of c", Capture::Keys, Capture::Table),
+            ("delete from t", Capture::Keys, Capture::Table),
+        ] {
+            assert_eq!((decide(text, &keyed), decide(text, &keyless)), (with_key, without), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_generated_key_may_change_with_any_column() {
+        let mut table = table(&[0]);
+        table.columns[0].generated = true;
+        assert_eq!(decide("update t set f = 1", &table), Capture::Table);
+        assert_eq!(decide("delete from t", &table), Capture::Keys);
+    }
+
+    #[test]
+    fn what_returning_cannot_see_is_refused_with_its_reason() {
+        let with = |change: fn(&mut Table)| {
+            let mut table = table(&[0]);
+            change(&mut table);
+            decide("delete from t", &table)
+        };
+        assert_eq!(with(|t| t.kind = TableKind::View), Capture::Impossible(Reason::View));
+        assert_eq!(with(|t| t.has_user_triggers = true), Capture::Impossible(Reason::UserTriggers));
+        assert_eq!(with(|t| t.has_rules = true), Capture::Impossible(Reason::Rules));
+        assert_eq!(with(|t| t.row_security = true), Capture::Impossible(Reason::RowSecurity));
+        let merge = "merge into t using u on true when matched then delete";
+        assert_eq!(decide(merge, &table(&[0])), Capture::Impossible(Reason::Merge));
+        let shape = "with x as (delete from t returning 1) table x";
+        assert_eq!(decide(shape, &table(&[0])), Capture::Impossible(Reason::ReturnedShape));
+    }
+
+    #[test]
+    fn the_call_names_the_key_exactly() {
+        let call = "pgduet.capture(\"a\".tableoid, \"a\".\"id\"::pg_catalog.text, \
+                    (pg_catalog.to_json(\"a\".\"at\") OPERATOR(pg_catalog.#>>) '{}'), pgduet.exact(\"a\".\"f\"))";
+        let table = table(&[0, 1, 2]);
+        assert_eq!(rewritten("delete from t a -- x", &table), format!("delete from t a RETURNING {call} -- x"));
+        assert_eq!(rewritten("delete from t a returning *;", &table), format!("delete from t a returning *, {call};"));
+    }
+
+    #[test]
+    fn rows_and_tables_have_calls_of_their_own() {
+        let mut keyless = table(&[]);
+        keyless.columns[1].generated = true;
         assert_eq!(
-            text,
-            "update t as a set f = 1 where id = 2 RETURNING pgduet.capture(a.tableoid, a.\"id\"::pg_catalog.text, \
-             (pg_catalog.to_json(a.\"at\") OPERATOR(pg_catalog.#>>) '{}')) -- no ; end"
+            rewritten("insert into t values (1)", &keyless),
+            "insert into t values (1) RETURNING pgduet.capture_row(\"t\".tableoid, \"t\".\"id\"::pg_catalog.text, pgduet.exact(\"t\".\"f\"))"
         );
-        let (_, text) = captured("delete from t returning id;", vec![0]);
-        assert_eq!(text, "delete from t returning id, pgduet.capture(t.tableoid, t.\"id\"::pg_catalog.text);");
-    }
-
-    #[test]
-    fn what_keys_cannot_say_touches_the_table() {
-        assert_eq!(captured("update t set id = 2", vec![0]).0, Capture::Table);
-        assert_eq!(captured("delete from t", vec![]).0, Capture::Table);
-        assert_eq!(captured("insert into t values (1)", vec![]).0, Capture::Row);
         assert_eq!(
-            captured("insert into t values (1) on conflict (id) do update set id = 3", vec![0]).0,
-            Capture::Table
+            rewritten("delete from t", &keyless),
+            "delete from t RETURNING pgduet.capture_table(\"t\".tableoid)"
+        );
+        keyless.columns = (0..95).map(|_| column("c", Exactness::Plain)).collect();
+        assert!(rewritten("insert into t values (1)", &keyless).contains("tableoid, VARIADIC ARRAY[\"t\".\"c\"::"));
+        keyless.columns.clear();
+        assert_eq!(decide("insert into t default values", &keyless), Capture::Table);
+    }
+
+    #[test]
+    fn an_inner_returning_list_keeps_its_shape() {
+        let table = table(&[0]);
+        let call = "pgduet.capture(\"t\".tableoid, \"t\".\"id\"::pg_catalog.text)";
+        assert_eq!(
+            rewritten("with x as (delete from t returning f) table x", &table),
+            format!("with x as (delete from t returning CASE WHEN {call} IS NULL THEN f ELSE f END AS \"f\") table x")
+        );
+        assert_eq!(
+            rewritten("with x as (delete from t returning *) table x", &table),
+            format!(
+                "with x as (delete from t returning CASE WHEN {call} IS NULL THEN \"t\".\"id\" ELSE \"t\".\"id\" END \
+                 AS \"id\", \"t\".\"at\", \"t\".\"f\" /***/) table x"
+            )
         );
     }
 
     #[test]
-    fn positions_are_the_clients() {
-        let rewritten = rewrite("ä;b;c".as_bytes(), vec![(2, "XX".into()), (4, "YYY".into())]);
-        assert_eq!(rewritten.text, "äXX;bYYY;c".as_bytes());
-        let map: Vec<_> = (1..=10).map(|p| rewritten.client_position(p)).collect();
-        assert_eq!(map, [1, 1, 1, 2, 3, 3, 3, 3, 4, 5]);
+    fn positions_map_back_to_the_clients_text() {
+        let text = "delete from é; delete from b; x";
+        let insertions = vec![(14, " [é]".to_owned()), (29, " [2]".to_owned())];
+        let rewritten = rewrite(text.as_bytes(), insertions);
+        assert_eq!(String::from_utf8_lossy(&rewritten.text), "delete from é [é]; delete from b [2]; x");
+        let inside: Vec<char> = "delete from é [é]; delete from b [2]; x".chars().collect();
+        let clients: Vec<char> = text.chars().collect();
+        for (position, c) in inside.iter().enumerate().map(|(i, c)| (i + 1, c)) {
+            let mapped = rewritten.client_position(position);
+            let inserted = (14..=17).contains(&position) || (33..=36).contains(&position);
+            assert!(inserted || clients[mapped - 1] == *c, "{position} -> {mapped}");
+        }
+        assert_eq!(rewritten.client_position(15), 14, "the place of the insertion");
+        assert_eq!(rewritten.client_position(39), 31);
     }
 }

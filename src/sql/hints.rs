@@ -1,62 +1,116 @@
-//! What a comment in a statement asks for, in sqlcommenter's form: `/* pgduet_key='42' */`, `/* pgduet_route='old' */`.
-
-use std::ops::Range;
+//! Routing hints: the tags that an application puts into a comment, in sqlcommenter's form.
 
 use crate::side::Side;
 
+/// What the comments of a statement ask for. A tag that is not well formed is as good as absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hints {
-    /// The routing key.
+    /// `pgduet_key='...'`, decoded.
     pub key: Option<String>,
-    /// The side that a read is forced to.
+    /// `pgduet_route='old'` or `'new'`.
     pub route: Option<Side>,
 }
 
 impl Hints {
-    pub fn read(text: &[u8], comments: &[Range<usize>]) -> Hints {
-        let mut hints = Hints::default();
-        for comment in comments {
-            let comment = text.get(comment.clone()).unwrap_or_default();
-            if let Some(key) = tag(comment, b"pgduet_key") {
-                hints.key = Some(key);
-            }
-            if let Some(side) = tag(comment, b"pgduet_route").and_then(|s| s.parse().ok()) {
-                hints.route = Some(side);
-            }
+    pub fn is_empty(&self) -> bool {
+        self.key.is_none() && self.route.is_none()
+    }
+
+    /// Reads the tags of one comment; the first of a name wins.
+    pub(super) fn read(&mut self, comment: &[u8]) {
+        if self.key.is_none() {
+            self.key = tag(comment, b"pgduet_key").and_then(decode);
         }
-        hints
+        if self.route.is_none() {
+            self.route = tag(comment, b"pgduet_route").and_then(decode).and_then(|side| side.parse().ok());
+        }
+    }
+
+    /// Takes over what `other` has and this lacks.
+    pub(super) fn fill_from(&mut self, other: Hints) {
+        self.key = self.key.take().or(other.key);
+        self.route = self.route.or(other.route);
     }
 }
 
-/// The value of `name='...'`, URL-decoded; `\'` stands for a quote.
-fn tag(comment: &[u8], name: &[u8]) -> Option<String> {
-    let at = comment.windows(name.len()).position(|w| w == name)?;
-    let rest = comment.get(at + name.len()..)?;
-    let rest = rest.trim_ascii_start().strip_prefix(b"=")?.trim_ascii_start().strip_prefix(b"'")?;
-    let mut value = Vec::new();
-    let mut bytes = rest.iter().copied();
-    while let Some(b) = bytes.next() {
-        match b {
-            b'\'' => return String::from_utf8(value).ok(),
-            b'\\' => value.extend(bytes.next()),
-            b'%' => {
-                let digit = |b: Option<u8>| b.and_then(|b| (b as char).to_digit(16)).map(|d| d as u8);
-                value.push(digit(bytes.next())? * 16 + digit(bytes.next())?);
-            }
-            _ => value.push(b),
+/// The raw value of `name='value'`, where `name` is not the tail of a longer one.
+fn tag<'a>(comment: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let mut from = 0;
+    while let Some(offset) = find(comment.get(from..)?, name) {
+        let start = from + offset;
+        let before = start.checked_sub(1).and_then(|at| comment.get(at));
+        let rest = comment.get(start + name.len()..)?;
+        from = start + name.len();
+        let whole = before.is_none_or(|b| !b.is_ascii_alphanumeric() && !matches!(b, b'_' | b'%'));
+        if let (true, Some(value)) = (whole, rest.strip_prefix(b"='")) {
+            return value.get(..closing_quote(value)?);
         }
     }
     None
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack.windows(needle.len()).position(|window| window == needle)
+}
+
+fn closing_quote(value: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        match value.get(at)? {
+            b'\\' => at += 2,
+            b'\'' => return Some(at),
+            _ => at += 1,
+        }
+    }
+}
+
+/// Takes backslashes off, then `%41` to `A`. A plus is a plus.
+fn decode(raw: &[u8]) -> Option<String> {
+    let mut bytes = Vec::with_capacity(raw.len());
+    let mut rest = raw.iter().copied();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'\\' => rest.next()?,
+            b'%' => hex(rest.next()?)? * 16 + hex(rest.next()?)?,
+            other => other,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn hints(comment: &str) -> (Option<String>, Option<Side>) {
+        let mut hints = Hints::default();
+        hints.read(comment.as_bytes());
+        (hints.key, hints.route)
+    }
+
     #[test]
-    fn tags_are_decoded_and_half_tags_are_none() {
-        assert_eq!(tag(b"/* a='b',pgduet_key='4%202\\'x' */", b"pgduet_key").as_deref(), Some("4 2'x"));
-        assert_eq!(tag(b"/* pgduet_key='42 */", b"pgduet_key"), None);
-        assert_eq!(tag(b"/* pgduet_key='%zz' */", b"pgduet_key"), None);
+    fn tags_are_found_among_others() {
+        assert_eq!(hints("/* pgduet_key='42' */"), (Some("42".into()), None));
+        assert_eq!(
+            hints("/*app='x',pgduet_key='a%20b%27',pgduet_route='new'*/"),
+            (Some("a b'".into()), Some(Side::New))
+        );
+        assert_eq!(hints("-- pgduet_route='old'"), (None, Some(Side::Old)));
+        assert_eq!(hints(r"/*pgduet_key='it\'s+'*/"), (Some("it's+".into()), None));
+    }
+
+    #[test]
+    fn what_is_malformed_is_absent() {
+        for comment in
+            ["/* pgduet_key=42 */", "/* pgduet_key='42 */", "/* my_pgduet_key='1' */", "/* pgduet_key='%4' */"]
+        {
+            assert_eq!(hints(comment), (None, None), "{comment}");
+        }
+        assert_eq!(hints("/* pgduet_route='newer' */"), (None, None));
+        assert_eq!(hints("/* xpgduet_key='1', pgduet_key='2' */").0.as_deref(), Some("2"));
     }
 }

@@ -1,24 +1,37 @@
 //! What a statement is, in two tiers.
 //!
-//! The **token tier** ([`scan`]) reads any SQL text with a lexer of PostgreSQL's own lexical rules, finds the statements in it, their kind,
-//! the target of a write, the place where RETURNING goes, and a fingerprint. It never fails and never allocates per token.
+//! The **token tier** ([`scan`]) reads any SQL text with a lexer of PostgreSQL's own lexical rules, finds the statements in it,
+//! their kind, the target of a write, the place where RETURNING goes, and a fingerprint. It never fails and never allocates
+//! per token.
 //!
-//! The **tree tier** ([`tree::read_shape`]) parses one statement with `sqlparser` and says which tables and functions a read uses. What
-//! it cannot parse is not a read that may move.
+//! The **tree tier** ([`read_shape`]) parses one statement with `sqlparser` and says which tables and functions a read uses.
+//! What it cannot parse is not a read that may move.
 //!
-//! Nothing that either tier prints is ever executed: rewriting inserts text into the client's own.
+//! Nothing that either tier prints is ever executed: rewriting ([`capture`]) inserts text into the client's own.
+//!
+//! Both read bytes as the server does, in an encoding that leaves ASCII alone. In the client encodings that do not (SJIS, BIG5,
+//! GBK, UHC, GB18030, JOHAB) a byte of a character can look like a quote: texts with other than ASCII characters must not come
+//! here under them.
 
 pub mod capture;
-mod dml;
-mod fingerprint;
-mod hints;
 pub mod lex;
-mod scan;
+pub mod scan;
 pub mod tree;
-mod view;
 
-pub use dml::{Dml, Verb};
-pub use fingerprint::{Fingerprint, normalised};
+mod classify;
+mod cursor;
+mod dml;
+mod hints;
+mod kind;
+mod name;
+mod normal;
+mod query;
+mod surface;
+
+pub use capture::{Capture, Insertion, Reason, Rewritten, capture, insertions, rewrite};
+pub use dml::{Carrier, Dml, Verb};
 pub use hints::Hints;
-pub use scan::{Kind, Script, Statement, scan};
-pub use view::Name;
+pub use kind::{Copy, Isolation, Kind, Modes};
+pub use name::{Name, constant};
+pub use scan::{Fingerprint, Script, Statement, normalised, scan, scan_with};
+pub use tree::{ReadShape, Unreadable, read_shape};

@@ -1,415 +1,367 @@
-//! The token tier: which statements a text holds, and of what kind each is.
+//! The token tier: from a text to its statements.
+//!
+//! One pass over the tokens, which are never collected. What is not understood comes out as [`Kind::Other`], with nothing
+//! captured: the caller counts it as a write that was missed.
 
 use std::ops::Range;
 
-use super::dml::{self, Dml};
-use super::fingerprint::{self, Fingerprint};
+use super::cursor::Cursor;
+use super::dml::Dml;
 use super::hints::Hints;
-use super::lex::{Kind as TokenKind, Lexer, Token};
-use super::view::View;
+use super::kind::Kind;
+use super::lex::{Backslash, TokenKind};
+use super::query::{Facts, Scanner};
 
-/// What a statement is. Whatever is not known is [`Kind::Other`], and may write.
+/// The statements of one text (a simple query, or what is to be prepared).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Empty,
-    /// SELECT, TABLE, VALUES or WITH, without row locks, INTO or a write inside.
-    Read,
-    ReadLocking,
-    SelectInto,
-    Insert,
-    Update,
-    Delete,
-    Merge,
-    /// A SELECT with writes inside WITH.
-    WithDml,
-    Begin,
-    Commit,
-    Rollback,
-    /// Names are places in the text.
-    Savepoint(Range<usize>),
-    RollbackTo(Range<usize>),
-    Release(Range<usize>),
-    PrepareTransaction,
-    EndPrepared,
-    /// Places in the text: the parameter's name, and its value behind `=` or TO.
-    Set {
-        local: bool,
-        name: Range<usize>,
-        value: Range<usize>,
-    },
-    SetTransaction,
-    /// The parameter's name.
-    Reset(Range<usize>),
-    Show,
-    DiscardAll,
-    Discard,
-    Prepare,
-    Execute,
-    /// One statement's name; `None`: all.
-    Deallocate(Option<String>),
-    DeclareCursor,
-    Cursor,
-    CopyFrom,
-    CopyTo,
-    Truncate,
-    CreateTableAs,
-    /// A temporary relation, by its folded name.
-    CreateTemp(Option<String>),
-    Ddl,
-    Explain {
-        analyze: bool,
-    },
-    Do,
-    Call,
-    Lock,
-    Listen,
-    Notify,
-    Maintenance,
-    Other,
+pub struct Script {
+    /// Empty ones between semicolons are left out; never empty itself: a text without a statement has one
+    /// [`Kind::Empty`].
+    pub statements: Vec<Statement>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statement {
-    /// Bytes of the text, from its first token to its last.
+    /// From its first to its last token, without semicolon and the comments around it.
     pub span: Range<usize>,
     pub kind: Kind,
     pub fingerprint: Fingerprint,
-    /// Its writes: those inside WITH, then its own. Empty where one could not be read.
+    /// The writes in it, inner ones first, in the order of their `insert_at`.
     pub dml: Vec<Dml>,
     pub hints: Hints,
 }
 
-/// The statements of a text, in order; blanks and comments alone are none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Script {
-    pub statements: Vec<Statement>,
+/// The same for statements that differ in constants, spelling and the length of lists only; never another from release to
+/// release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Fingerprint(pub u128);
+
+impl std::fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
 }
 
-/// Reads any text. Never fails; what it does not know comes out as [`Kind::Other`].
+/// Analyses a text under `standard_conforming_strings = on`.
 pub fn scan(text: &[u8]) -> Script {
-    let mut lexer = Lexer::new(text);
-    let mut tokens = Vec::with_capacity(32);
-    tokens.extend(&mut lexer);
-    let whole = View { text, tokens: &tokens };
-    let mut buffer = Vec::with_capacity(text.len().min(4096));
+    scan_with(text, Backslash::Plain)
+}
+
+/// Analyses a text for a session whose backslashes mean `backslash`.
+pub fn scan_with(text: &[u8], backslash: Backslash) -> Script {
     let mut statements = Vec::new();
-    let mut comments = lexer.comments.as_slice();
-    for range in split(&whole) {
-        let view = whole.slice(range);
-        let (Some(first), Some(last)) = (view.tokens.first(), view.tokens.last()) else { continue };
-        let span = first.start..last.end;
-        // A comment belongs to the statement that it stands in, before, or right behind.
-        let next = tokens
-            .iter()
-            .find(|t| t.start >= last.end && t.kind != TokenKind::Punct(b';'))
-            .map_or(text.len(), |t| t.start);
-        let (own, rest) = comments.split_at(comments.partition_point(|c| c.start < next));
-        comments = rest;
-        let mut dml = Vec::new();
-        let kind = kind(&view, &mut dml);
-        let fingerprint = fingerprint::fingerprint(&view, &mut buffer);
-        statements.push(Statement { span, kind, fingerprint, dml, hints: Hints::read(text, own) });
-    }
+    each_statement(text, backslash, |statement, _| statements.push(statement));
     Script { statements }
 }
 
-/// The statements' tokens. A semicolon inside brackets or inside the body of `BEGIN ATOMIC ... END` separates nothing.
-fn split(whole: &View<'_>) -> Vec<Range<usize>> {
-    let mut ranges = Vec::with_capacity(1);
-    let (mut start, mut depth, mut blocks) = (0, 0usize, 0usize);
-    for at in 0..whole.tokens.len() {
-        match whole.get(at).map(|t| t.kind) {
-            Some(TokenKind::Punct(b'(' | b'[')) => depth += 1,
-            Some(TokenKind::Punct(b')' | b']')) => depth = depth.saturating_sub(1),
-            Some(TokenKind::Word) if whole.is(at, "atomic") && at > 0 && whole.is(at - 1, "begin") => blocks += 1,
-            Some(TokenKind::Word) if blocks > 0 && whole.is(at, "case") => blocks += 1,
-            Some(TokenKind::Word) if blocks > 0 && whole.is(at, "end") => blocks -= 1,
-            Some(TokenKind::Punct(b';')) if depth == 0 && blocks == 0 => {
-                ranges.push(start..at);
-                start = at + 1;
-            }
-            _ => {}
-        }
-    }
-    ranges.push(start..whole.tokens.len());
-    ranges
+/// The normal form of a text (see [`Fingerprint`]), for people; it holds no constant of the client's.
+pub fn normalised(text: &[u8]) -> String {
+    let mut forms = Vec::new();
+    each_statement(text, Backslash::Plain, |_, form| forms.push(String::from_utf8_lossy(form).into_owned()));
+    forms.join("; ")
 }
 
-fn kind(view: &View<'_>, writes: &mut Vec<Dml>) -> Kind {
-    if dml::verb(view, 0).is_some() {
-        return write(view, writes);
-    }
-    let word = match view.get(0) {
-        None => return Kind::Empty,
-        Some(Token { kind: TokenKind::Punct(b'('), .. }) => return query(view, 0),
-        Some(Token { kind: TokenKind::Word, .. }) => String::from_utf8_lossy(view.bytes(0)).to_ascii_lowercase(),
-        _ => return Kind::Other,
-    };
-    match word.as_str() {
-        "select" | "values" | "table" => query(view, 0),
-        "with" => with(view, writes),
-        "begin" | "start" => Kind::Begin,
-        "commit" | "end" if view.is(1, "prepared") => Kind::EndPrepared,
-        "commit" | "end" => Kind::Commit,
-        "rollback" | "abort" => rollback(view),
-        "savepoint" => Kind::Savepoint(name_at(view, 1)),
-        "release" => Kind::Release(name_at(view, 1 + usize::from(view.is(1, "savepoint")))),
-        "prepare" if view.is(1, "transaction") => Kind::PrepareTransaction,
-        "prepare" => Kind::Prepare,
-        "execute" => Kind::Execute,
-        "deallocate" => {
-            let at = 1 + usize::from(view.is(1, "prepare"));
-            Kind::Deallocate(view.ident(at).filter(|_| !view.is(at, "all")))
-        }
-        "set" => set(view),
-        "reset" => Kind::Reset(span(view, 1..view.tokens.len())),
-        "show" => Kind::Show,
-        "discard" if view.is(1, "all") => Kind::DiscardAll,
-        "discard" => Kind::Discard,
-        "declare" => Kind::DeclareCursor,
-        "fetch" | "move" | "close" => Kind::Cursor,
-        "copy" => copy(view),
-        "truncate" => Kind::Truncate,
-        "create" => create(view),
-        "alter" | "drop" | "comment" | "grant" | "revoke" | "reindex" | "refresh" | "security" | "import"
-        | "reassign" => Kind::Ddl,
-        "explain" => explain(view, writes),
-        "do" => Kind::Do,
-        "call" => Kind::Call,
-        "lock" => Kind::Lock,
-        "listen" | "unlisten" => Kind::Listen,
-        "notify" => Kind::Notify,
-        "vacuum" | "analyze" | "analyse" | "cluster" | "checkpoint" | "load" => Kind::Maintenance,
-        _ => Kind::Other,
-    }
-}
-
-fn write(view: &View<'_>, writes: &mut Vec<Dml>) -> Kind {
-    let Some(dml) = dml::read(view) else { return Kind::Other };
-    let kind = match dml.verb {
-        dml::Verb::Insert => Kind::Insert,
-        dml::Verb::Update => Kind::Update,
-        dml::Verb::Delete => Kind::Delete,
-        dml::Verb::Merge => Kind::Merge,
-    };
-    // INSERT INTO t WITH x AS (INSERT ...) SELECT ...: a write inside the source.
-    if view.tokens.iter().skip(1).enumerate().any(|(i, _)| bracketed_write(view, i + 1)) {
-        return Kind::Other;
-    }
-    writes.push(dml);
-    kind
-}
-
-fn bracketed_write(view: &View<'_>, at: usize) -> bool {
-    at > 0
-        && view.is_punct(at - 1, b'(')
-        && dml::verb(view, at).is_some()
-        && !view.is_punct(at + 1, b')')
-        && !view.is_punct(at + 1, b',')
-}
-
-/// A query that begins at `from`.
-fn query(view: &View<'_>, from: usize) -> Kind {
-    let tokens = from..view.tokens.len();
-    let locks = |at: usize| view.is(at, "for") && view.is_any(at + 1, &["update", "share", "no", "key"]);
-    if tokens.clone().any(|at| bracketed_write(view, at)) {
-        return Kind::Other;
-    }
-    if tokens.clone().any(|at| view.is(at, "into")) {
-        return Kind::SelectInto;
-    }
-    if tokens.clone().any(locks) {
-        return Kind::ReadLocking;
-    }
-    match view.tokens.iter().any(|t| t.kind == TokenKind::Unterminated) {
-        true => Kind::Other,
-        false => Kind::Read,
-    }
-}
-
-/// WITH: the queries inside, then the statement itself.
-fn with(view: &View<'_>, writes: &mut Vec<Dml>) -> Kind {
-    let mut at = 1 + usize::from(view.is(1, "recursive"));
-    let before = writes.len();
+/// Calls `found` for each statement with its normal form.
+fn each_statement(text: &[u8], backslash: Backslash, mut found: impl FnMut(Statement, &[u8])) {
+    let mut scanner = Scanner { cursor: Cursor::new(text, backslash), facts: Facts::default() };
+    let mut last = None;
     loop {
-        let Some(body) = view.find(at, |i| view.is_punct(i, b'(') && is_cte_body(view, i)) else { return Kind::Other };
-        let behind = view.behind_bracket(body);
-        let inner = view.slice(body + 1..behind.saturating_sub(1));
-        match kind(&inner, writes) {
-            Kind::Read | Kind::Insert | Kind::Update | Kind::Delete | Kind::Merge | Kind::WithDml => {}
-            other => return other,
-        }
-        // SEARCH and CYCLE clauses may follow; then a comma, or the statement.
-        let starts = |i: usize| {
-            view.is_punct(i, b',')
-                || view.is_punct(i, b'(')
-                || view.is_any(i, &["select", "values", "table", "insert", "update", "delete", "merge", "with"])
-        };
-        let follows = |i: usize| starts(i) && !in_search_clause(view, behind, i);
-        match view.find(behind, follows) {
-            Some(next) if view.is_punct(next, b',') => at = next + 1,
-            Some(next) => {
-                let rest = view.slice(next..view.tokens.len());
-                let outer = match dml::verb(&rest, 0) {
-                    Some(_) => write(&rest, writes),
-                    None => query(&rest, 0),
-                };
-                return if outer == Kind::Read && writes.len() > before { Kind::WithDml } else { outer };
+        if scanner.cursor.at_end() {
+            if scanner.cursor.at(TokenKind::End) {
+                break;
             }
-            None => return Kind::Other,
+            scanner.cursor.skip_semicolon();
+            continue;
+        }
+        if let Some(statement) = last.take() {
+            found(statement, scanner.cursor.normal.finish());
+        }
+        last = Some(scanner.take_statement());
+    }
+    // tags behind the last semicolon are meant for the last statement
+    let trailing = std::mem::take(&mut scanner.cursor.hints);
+    let mut statement = last.unwrap_or_else(|| empty(text.len()));
+    statement.hints.fill_from(trailing);
+    found(statement, scanner.cursor.normal.finish());
+}
+
+fn empty(at: usize) -> Statement {
+    let fingerprint = Fingerprint(xxhash_rust::xxh3::xxh3_128(b""));
+    Statement { span: at..at, kind: Kind::Empty, fingerprint, dml: Vec::new(), hints: Hints::default() }
+}
+
+impl Scanner<'_> {
+    /// Takes one statement, up to its semicolon.
+    fn take_statement(&mut self) -> Statement {
+        self.cursor.begin_statement();
+        self.facts = Facts::default();
+        let start = self.cursor.token.start;
+        let kind = self.statement();
+        self.cursor.skip_rest();
+        let facts = std::mem::take(&mut self.facts);
+        let understood = !(facts.confused || self.cursor.broken || self.cursor.depth != 0);
+        Statement {
+            span: start..self.cursor.prev.end,
+            kind: if understood { kind } else { Kind::Other },
+            fingerprint: Fingerprint(xxhash_rust::xxh3::xxh3_128(self.cursor.normal.finish())),
+            dml: if understood { facts.dml } else { Vec::new() },
+            hints: std::mem::take(&mut self.cursor.hints),
         }
     }
-}
-
-/// The bracket behind AS [NOT] [MATERIALIZED], not a list of column names.
-fn is_cte_body(view: &View<'_>, at: usize) -> bool {
-    at > 0 && view.is_any(at - 1, &["as", "materialized"])
-}
-
-/// `SEARCH ... BY a, b SET c` and `CYCLE a, b SET c USING d`: their commas do not end the query.
-fn in_search_clause(view: &View<'_>, behind: usize, at: usize) -> bool {
-    if !view.is_any(behind, &["search", "cycle"]) {
-        return false;
-    }
-    let set = view.find(behind, |i| view.is(i, "set"));
-    set.is_none_or(|set| at < set)
-}
-
-fn rollback(view: &View<'_>) -> Kind {
-    if view.is(1, "prepared") {
-        return Kind::EndPrepared;
-    }
-    match view.find(1, |at| view.is(at, "to")) {
-        Some(to) => Kind::RollbackTo(name_at(view, to + 1 + usize::from(view.is(to + 1, "savepoint")))),
-        None => Kind::Rollback,
-    }
-}
-
-fn name_at(view: &View<'_>, at: usize) -> Range<usize> {
-    view.get(at).map_or(0..0, |t| t.range())
-}
-
-fn set(view: &View<'_>) -> Kind {
-    let local = view.is(1, "local");
-    let at = 1 + usize::from(local || view.is(1, "session"));
-    if view.is_any(at, &["transaction", "constraints", "characteristics"]) {
-        return Kind::SetTransaction;
-    }
-    let to = view.find(at, |i| view.is(i, "to") || view.bytes(i) == b"=").unwrap_or(view.tokens.len());
-    Kind::Set { local, name: span(view, at..to), value: span(view, to + 1..view.tokens.len()) }
-}
-
-/// The place in the text of a run of tokens.
-fn span(view: &View<'_>, range: Range<usize>) -> Range<usize> {
-    let tokens = view.tokens.get(range).unwrap_or_default();
-    tokens.first().zip(tokens.last()).map_or(0..0, |(first, last)| first.start..last.end)
-}
-
-fn copy(view: &View<'_>) -> Kind {
-    match view.find(1, |at| view.is_any(at, &["from", "to"])) {
-        Some(at) if view.is(at, "to") => match (1..at).any(|i| bracketed_write(view, i)) {
-            true => Kind::Other,
-            false => Kind::CopyTo,
-        },
-        _ => Kind::CopyFrom,
-    }
-}
-
-fn create(view: &View<'_>) -> Kind {
-    let at = 1 + usize::from(view.is_any(1, &["local", "global"]));
-    let at = if view.is(1, "or") { 3 } else { at };
-    if view.is_any(at, &["temp", "temporary"]) {
-        let kind = at + 1 + usize::from(view.is(at + 1, "recursive"));
-        let name = if view.is(kind + 1, "if") { kind + 4 } else { kind + 1 };
-        return Kind::CreateTemp(view.name(name).map(|(name, _)| name.name));
-    }
-    let table = at + usize::from(view.is(at, "unlogged"));
-    let select = |i: usize| {
-        view.is(i, "as")
-            && (view.is_any(i + 1, &["select", "values", "table", "with", "execute"]) || view.is_punct(i + 1, b'('))
-    };
-    match view.is(table, "table") && view.find(table, select).is_some() {
-        true => Kind::CreateTableAs,
-        false => Kind::Ddl,
-    }
-}
-
-fn explain(view: &View<'_>, writes: &mut Vec<Dml>) -> Kind {
-    let mut analyze = false;
-    let mut at = 1;
-    if view.is_punct(1, b'(') {
-        at = view.behind_bracket(1);
-        analyze = (1..at).any(|i| {
-            view.is_any(i, &["analyze", "analyse"])
-                && !view.is_any(i + 1, &["false", "off"])
-                && view.bytes(i + 1) != b"0"
-        });
-    }
-    while view.is_any(at, &["analyze", "analyse", "verbose"]) {
-        analyze |= !view.is(at, "verbose");
-        at += 1;
-    }
-    kind(&view.slice(at..view.tokens.len()), writes);
-    Kind::Explain { analyze }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::side::Side;
+    use crate::sql::kind::{Isolation, Modes};
 
     fn kinds(text: &str) -> Vec<Kind> {
-        scan(text.as_bytes()).statements.into_iter().map(|s| s.kind).collect()
+        scan(text.as_bytes()).statements.into_iter().map(|statement| statement.kind).collect()
     }
 
-    fn only(text: &str) -> Dml {
-        let mut script = scan(text.as_bytes());
-        assert_eq!(script.statements.len(), 1, "{text}");
-        assert_eq!(script.statements[0].dml.len(), 1, "{text}");
-        script.statements[0].dml.remove(0)
+    fn kind(text: &str) -> Kind {
+        let mut kinds = kinds(text);
+        assert_eq!(kinds.len(), 1, "{text}");
+        kinds.remove(0)
     }
 
-    #[test]
-    fn kinds_of_statements() {
-        assert_eq!(kinds("select 1; ; /* x */ commit"), [Kind::Read, Kind::Commit]);
-        assert_eq!(kinds("(select 1) union table t"), [Kind::Read]);
-        assert_eq!(kinds("select * from t for no key update"), [Kind::ReadLocking]);
-        assert_eq!(kinds("select substring(a for 3) into t from b"), [Kind::SelectInto]);
-        assert_eq!(kinds("with a as (select 1), b(x) as not materialized (delete from t) select 2"), [Kind::WithDml]);
-        assert_eq!(kinds("with a as (select 1) update t set x = 1"), [Kind::Update]);
-        assert_eq!(kinds("with a as (update t set x=1 returning *) insert into u select * from a"), [Kind::Insert]);
-        assert_eq!(
-            kinds(
-                "create function f() returns int begin atomic select 1; select case when true then 2 end; end; select 1"
-            )
-            .len(),
-            2
-        );
-        assert_eq!(
-            kinds("rollback to savepoint a; rollback work; copy t from stdin; copy (select 1) to stdout").len(),
-            4
-        );
-        assert_eq!(kinds("explain (analyze off) delete from t"), [Kind::Explain { analyze: false }]);
-        assert_eq!(kinds("explain analyze verbose delete from t"), [Kind::Explain { analyze: true }]);
-        assert_eq!(kinds("create temp table if not exists T(a int)"), [Kind::CreateTemp(Some("t".into()))]);
-        assert_eq!(kinds("create unlogged table t as select 1"), [Kind::CreateTableAs]);
-        assert_eq!(kinds("frobnicate"), [Kind::Other]);
+    fn labels(text: &str) -> Vec<&'static str> {
+        kinds(text).iter().map(Kind::label).collect()
     }
 
     #[test]
-    fn targets_and_the_place_of_returning() {
-        let dml = only(
-            "UPDATE ONLY \"S\".\"T t\" AS x SET (a, b) = (1, 2), c[1] = 3, d = e IS DISTINCT FROM f WHERE g = 1 -- end",
+    fn a_text_splits_at_its_semicolons_only() {
+        assert_eq!(labels("select ';'; -- ;\n select 2 /* ; */;;"), ["read", "read"]);
+        assert_eq!(
+            labels("create rule r as on insert to t do (delete from a; delete from b); select 1"),
+            ["ddl", "read"]
         );
-        assert_eq!((dml.target.schema.as_deref(), dml.target.name.as_str()), (Some("S"), "T t"));
-        assert_eq!((dml.reference.as_str(), dml.has_returning), ("x", false));
-        assert_eq!(dml.set_columns, ["a", "b", "c", "d"]);
-        let text = "insert into T (a) values (1) on conflict (a) do update set b = 1 returning *;";
-        let dml = only(text);
-        assert_eq!((dml.reference.as_str(), dml.has_returning, dml.on_conflict_update), ("T", true, true));
-        assert_eq!(&text[dml.insert_at..], ";");
-        assert_eq!(dml.set_columns, ["b"]);
-        assert!(!only("insert into t select 1 as returning").has_returning);
-        assert_eq!(only("delete from t u using v where u.a = v.a").reference, "u");
-        assert_eq!(only("delete from t").reference, "t");
+        let body =
+            "create function f() returns int begin atomic select case when true then 1 end; select 2; end; select 1";
+        assert_eq!(labels(body), ["ddl", "read"]);
+        assert_eq!(labels("create procedure begin(); begin; select 1"), ["ddl", "transaction", "read"]);
+        assert_eq!(labels(" /* nothing */ ; -- at all"), ["empty"]);
+        assert_eq!(labels(""), ["empty"]);
+    }
+
+    #[test]
+    fn a_span_leaves_out_what_surrounds_the_statement() {
+        let text = "/* a */ select 1 /* b */ + 2 -- c\n ; select 3";
+        let spans: Vec<&str> = scan(text.as_bytes()).statements.iter().map(|s| &text[s.span.clone()]).collect();
+        assert_eq!(spans, ["select 1 /* b */ + 2", "select 3"]);
+    }
+
+    #[test]
+    fn reads_are_told_from_what_only_looks_like_one() {
+        for read in [
+            "select 1",
+            "(select 1) union (select 2)",
+            "((select 1))",
+            "values (1)",
+            "table t",
+            "with a as (select 1), b(x) as materialized (values (2)) select * from a, b",
+            "with recursive a as (select 1) cycle x set c using p, b as (table t) select * from a",
+            "with recursive a as (select 1) search depth first by x, y set o select * from a",
+            "select 1 as into, t.into, x as for from t",
+            "select \"for\" from t",
+            "select count(update) from t",
+            "select substring(a for 3) from t",
+            "select * from f() with ordinality as t(a, b)",
+            "select * from (with x as (select 1) select * from x) y",
+            "select do from set",
+        ] {
+            assert_eq!(kind(read), Kind::Read, "{read}");
+        }
+        for lock in ["update", "no key update", "share", "key share", "update skip locked", "share of t nowait"] {
+            assert_eq!(kind(&format!("select * from t for {lock}")), Kind::ReadLocking);
+            assert_eq!(kind(&format!("select * from (select * from t for {lock}) u")), Kind::ReadLocking);
+        }
+        assert_eq!(kind("select * into t from u"), Kind::SelectInto { temporary: false });
+        assert_eq!(kind("select into temp t from u"), Kind::SelectInto { temporary: true });
+        assert_eq!(kind("with a as (select 1) select * into t from a"), Kind::SelectInto { temporary: false });
+    }
+
+    #[test]
+    fn a_write_in_a_with_clause_is_found_at_any_depth() {
+        for write in [
+            "with a as (delete from t returning *) select * from a",
+            "with a as (select 1), b as (insert into t values (1)) select 1",
+            "with a as not materialized (with b as (update t set x = 1 returning x) select * from b) select 1",
+            "with a as (with b as (select 1) delete from t) select 1",
+            "select * from (with a as (delete from t returning 1) select * from a) x",
+            "with a as (merge into t using u on true when matched then delete) table a",
+            "with update as (delete from t) select 1",
+        ] {
+            assert_eq!(kind(write), Kind::WithDml, "{write}");
+        }
+        assert_eq!(kind("with a as (select 1) insert into t select * from a"), Kind::Insert);
+        for both in [
+            "with a as (delete from t returning *) select * into temp u from a",
+            "create temp table u as with a as (delete from t returning *) select * from a",
+        ] {
+            let statement = scan(both.as_bytes()).statements.remove(0);
+            assert!(statement.dml.len() == 1 && statement.kind != Kind::WithDml, "{both} creates, and it writes");
+        }
+        assert_eq!(kind("with a as (select 1) delete from t"), Kind::Delete);
+    }
+
+    #[test]
+    fn what_is_not_understood_may_write() {
+        for text in [
+            "select (1",
+            "select 1)",
+            "select 'open",
+            "selekt 1",
+            "42",
+            "(delete from t)",
+            "with a (delete from t) select 1",
+            "update t",
+            "delete t",
+            "select 1 \\ 2",
+            "\"select\" 1",
+            "load 'x'",
+            "start replication",
+            "create function f() begin atomic select 1;",
+        ] {
+            let script = scan(text.as_bytes());
+            assert_eq!(script.statements[0].kind, Kind::Other, "{text}");
+            assert!(script.statements[0].dml.is_empty() && script.statements[0].kind.may_write());
+        }
+        let deep = format!("{}select 1{}", "with a as (".repeat(100), ") select 1".repeat(100));
+        assert_eq!(kind(&deep), Kind::Other);
+    }
+
+    #[test]
+    fn deep_or_long_texts_are_read_without_recursion() {
+        for text in [
+            format!("select {}1{}", "(".repeat(100_000), ")".repeat(100_000)),
+            format!("select 1{}", "(with a as (select 1) select ".repeat(100_000)),
+            "explain ".repeat(100_000),
+            format!("insert into t values (1){}", ", (2)".repeat(100_000)),
+        ] {
+            assert_eq!(scan(text.as_bytes()).statements.len(), 1);
+        }
+    }
+
+    #[test]
+    fn transactions_say_their_modes() {
+        assert_eq!(kind("begin"), Kind::Begin(Modes::default()));
+        let modes = Modes { isolation: Some(Isolation::Serializable), read_only: Some(true) };
+        assert_eq!(kind("start transaction isolation level serializable, read only, deferrable"), Kind::Begin(modes));
+        let modes = Modes { isolation: Some(Isolation::ReadCommitted), read_only: Some(false) };
+        assert_eq!(kind("begin work isolation level read uncommitted read write"), Kind::Begin(modes));
+        let modes = Modes { isolation: Some(Isolation::RepeatableRead), read_only: None };
+        assert_eq!(kind("set transaction isolation level repeatable read"), Kind::SetTransaction(modes));
+        let session = "set session characteristics as transaction read only";
+        assert_eq!(kind(session), Kind::SetSessionCharacteristics(Modes { isolation: None, read_only: Some(true) }));
+        assert_eq!(kind("end and chain"), Kind::Commit { chain: true });
+        assert_eq!(kind("commit work and no chain"), Kind::Commit { chain: false });
+        assert_eq!(kind("abort transaction"), Kind::Rollback { chain: false });
+        assert_eq!(kind("savepoint a"), Kind::Savepoint(10..11));
+        assert_eq!(kind("rollback to savepoint a"), Kind::RollbackTo(22..23));
+        assert_eq!(kind("rollback to savepoint"), Kind::RollbackTo(12..21));
+        assert_eq!(kind("release \"A b\""), Kind::Release(8..13));
+        assert_eq!(kind("prepare transaction 'x'"), Kind::PrepareTransaction);
+        assert_eq!(kind("commit prepared 'x'"), Kind::CommitPrepared);
+        assert_eq!(kind("rollback prepared 'x'"), Kind::RollbackPrepared);
+    }
+
+    #[test]
+    fn settings_show_name_and_value() {
+        let set = |text: &'static str| match kind(text) {
+            Kind::Set { local, name, value } => (local, &text[name], &text[value]),
+            other => panic!("{text}: {other:?}"),
+        };
+        assert_eq!(set("SET pgduet.key = '42';"), (false, "pgduet.key", "'42'"));
+        assert_eq!(set("set local search_path to a, \"B\""), (true, "search_path", "a, \"B\""));
+        assert_eq!(set("set session time zone 'UTC'"), (false, "time zone", "'UTC'"));
+        assert_eq!(set("set names 'utf8'"), (false, "names", "'utf8'"));
+        assert_eq!(kind("set local role x"), Kind::SetRole { local: true });
+        assert_eq!(kind("set session authorization default"), Kind::SetSessionAuthorization { local: false });
+        assert_eq!(kind("set session session authorization x"), Kind::SetSessionAuthorization { local: false });
+        assert_eq!(kind("set constraints all deferred"), Kind::SetConstraints);
+        assert_eq!(kind("reset all"), Kind::ResetAll);
+        assert_eq!(kind("reset time zone"), Kind::Reset(6..15));
+        assert_eq!(kind("show pgduet.key"), Kind::Show(5..15));
+        assert_eq!(kind("discard all"), Kind::DiscardAll);
+        assert_eq!(kind("discard temp"), Kind::Discard);
+    }
+
+    #[test]
+    fn statements_around_statements_show_the_inner_kind() {
+        let inner = |text: &str| match kind(text) {
+            Kind::Prepare { inner, .. } | Kind::DeclareCursor { inner, .. } | Kind::CopyTo { inner } => *inner,
+            Kind::Explain { inner, .. } => *inner,
+            other => other,
+        };
+        assert_eq!(inner("prepare a (int, text) as update t set x = $1"), Kind::Update);
+        assert_eq!(inner("declare c binary no scroll cursor with hold for select 1 for update"), Kind::ReadLocking);
+        assert_eq!(inner("copy (delete from t returning *) to stdout"), Kind::Delete);
+        assert_eq!(inner("copy (with a as (select 1) select * from a) to stdout"), Kind::Read);
+        assert_eq!(inner("copy t (a, b) to stdout"), Kind::Read);
+        assert_eq!(inner("explain (costs off) (select 1)"), Kind::Read);
+        assert_eq!(inner("explain verbose delete from t"), Kind::Delete);
+        assert_eq!(inner("explain create table t as select 1"), Kind::CreateTableAs);
+        let hold = |text| matches!(kind(text), Kind::DeclareCursor { hold: true, .. });
+        assert!(hold("declare c cursor with hold for select 1") && !hold("declare c cursor without hold for select 1"));
+    }
+
+    #[test]
+    fn explain_writes_only_when_it_analyzes() {
+        for text in [
+            "explain analyze delete from t",
+            "explain (verbose, analyze) delete from t",
+            "explain (analyze on) delete from t",
+        ] {
+            assert!(kind(text).may_write(), "{text}");
+        }
+        for text in
+            ["explain delete from t", "explain (analyze off, verbose) delete from t", "explain analyze select 1"]
+        {
+            assert!(!kind(text).may_write(), "{text}");
+        }
+    }
+
+    #[test]
+    fn tables_are_created_for_good_or_for_the_session() {
+        assert_eq!(kind("create table t (a int generated always as (b) stored)"), Kind::Ddl);
+        assert_eq!(
+            kind("create table if not exists s.t (a) with (x) as with y as (select 1) table y"),
+            Kind::CreateTableAs
+        );
+        assert_eq!(kind("create unlogged table t as execute p(1)"), Kind::CreateTableAs);
+        for text in [
+            "create temp table t as select 1",
+            "create or replace temporary view v as select 1",
+            "create table pg_temp.t ()",
+        ] {
+            assert_eq!(kind(text), Kind::CreateTemp, "{text}");
+        }
+        assert_eq!(kind("truncate table only a, s.b * restart identity cascade").label(), "truncate");
+    }
+
+    #[test]
+    fn copy_shows_where_it_writes() {
+        let text = "copy s.t (a, \"B\") from stdin with (format csv)";
+        let Kind::CopyFrom(copy) = kind(text) else { panic!() };
+        assert_eq!((copy.target.to_string(), copy.stdin), ("s.t".into(), true));
+        assert_eq!((copy.columns, &text[copy.options]), (vec!["a".into(), "B".into()], "with (format csv)"));
+        let Kind::CopyFrom(copy) = kind("copy binary t from program 'cat' where a > 1") else { panic!() };
+        assert!(!copy.stdin && copy.columns.is_empty());
+    }
+
+    #[test]
+    fn hints_belong_to_the_statement_they_stand_in() {
+        let text = "/* pgduet_key='a' */ select 1; select /*pgduet_key='b'*/ 2; select 3; -- pgduet_route='new'";
+        let hints: Vec<Hints> = scan(text.as_bytes()).statements.into_iter().map(|s| s.hints).collect();
+        assert_eq!(hints.iter().map(|h| h.key.as_deref()).collect::<Vec<_>>(), [Some("a"), Some("b"), None]);
+        assert_eq!(hints.iter().map(|h| h.route).collect::<Vec<_>>(), [None, None, Some(Side::New)]);
+    }
+
+    #[test]
+    fn text_that_is_not_utf_8_is_analysed_too() {
+        assert_eq!(scan(b"select 'caf\xe9' from t").statements[0].kind, Kind::Read);
+        assert_eq!(scan(b"delete from caf\xe9").statements[0].kind, Kind::Other, "its name cannot be looked up");
     }
 }

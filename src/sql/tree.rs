@@ -1,261 +1,479 @@
-//! The tree tier: which tables and functions a read uses. What it cannot read is no read that may move.
+//! The tree tier: which tables and functions one read uses, so that it can be *allowed* on the secondary.
 //!
-//! A parser that recurses can be made to overflow its stack, and so can whatever walks or drops its tree; so the text is bounded before it
-//! is parsed: length, nesting, and operators (a chain of n operators is a tree n deep).
+//! Three guards stand around the parser, because being wrong here means a wrong answer for a client:
+//! - The token tier has the first word: what it does not call a plain read never comes here ([`Unreadable::NotARead`]).
+//! - Nesting and chains are bounded by tokens before anything recurses ([`Weight`]): the parser, the visitor and the drop of a
+//!   tree all recurse, and `1 + 1 + ...` is a tree as deep as it is long.
+//! - Functions are taken from the tokens too (whatever stands before a parenthesis), so that a corner of the tree that the
+//!   visitor does not reach hides none. What is reported in excess is unknown to the catalog and keeps the read on the primary.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use sqlparser::ast::{Expr, ObjectName, Query, Select, SetExpr, Statement, TableFactor, Visit, Visitor};
+use sqlparser::ast::{
+    Distinct, Expr, Ident, ObjectName, Query, Select, SetExpr, Statement, TableAlias, TableFactor, Visit, Visitor, With,
+};
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
-use super::lex::{Kind, Lexer};
-use super::view::Name;
+use super::kind::Kind;
+use super::name::Name;
+use super::surface::{Surface, surface};
 
-/// Bytes of the longest text that is parsed.
-pub const MAX_TEXT: usize = 64 << 10;
-/// Brackets and CASEs that may be open at once.
-const MAX_DEPTH: usize = 50;
-/// Operators, and words that act like them, in one statement.
-const MAX_OPERATORS: usize = 400;
+/// Longer statements are not parsed.
+const MAX_LENGTH: usize = 64 * 1024;
+/// What `sqlparser` may recurse while parsing; its own default is 50. A level of `FROM (SELECT ...)` takes up to 35 kB of stack
+/// and two of these: 50 took 1 MB, 20 take under half of it, and leave 9 levels of subqueries.
+const MAX_RECURSION: usize = 20;
 
-/// What a read uses.
+/// What a read touches. Names are folded as the server does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReadShape {
-    /// Relations named in it; the names of its own WITH queries are among them if they are used.
+    /// Every table or view named, at any depth; the names of WITH queries where they are in scope are left out.
     pub tables: Vec<Name>,
-    /// The names of its WITH queries.
-    pub with: Vec<String>,
-    /// Functions called, table functions among them.
+    /// Every function called, and the keywords that are functions (`current_timestamp` as `now`, ...). Operators, casts and
+    /// the pure syntax (`coalesce`, `nullif`, `greatest`, `least`, `grouping`, `trim`) are left out.
     pub functions: Vec<Name>,
-    /// LIMIT, OFFSET or FETCH stands somewhere in it.
+    /// Every `b` of an `a.b`. PostgreSQL calls a function of that name if the row has no such column.
+    pub attributes: Vec<String>,
+    /// ORDER BY of the outermost query.
+    pub has_order_by: bool,
+    /// LIMIT, OFFSET, FETCH or DISTINCT ON, at any depth: without a total order the rows are the server's choice.
     pub has_limit: bool,
+    /// It shows what differs between servers that hold the same rows: `ctid`, `xmin`, `tableoid`, `::regclass`, ...
+    pub server_local: bool,
 }
 
-/// Why a text is not known to be a read.
+/// Why a statement is not known to be a read that may move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
-    #[error("longer than the analysis reads")]
+    #[error("it is longer than {MAX_LENGTH} bytes")]
     TooLong,
-    #[error("nested deeper than the analysis goes")]
+    #[error("it is nested too deeply")]
     TooDeep,
-    #[error("not understood")]
-    NotParsed,
-    #[error("not a plain read")]
+    #[error("it is not a plain read")]
     NotARead,
+    #[error("the parser does not understand it")]
+    NotParsed,
+    #[error("it uses {0}, which the analysis does not follow")]
+    NotFollowed(&'static str),
 }
 
 /// Reads one statement.
-pub fn read_shape(text: &str) -> Result<ReadShape, Unreadable> {
-    if text.len() > MAX_TEXT {
+pub fn read_shape(sql: &str) -> Result<ReadShape, Unreadable> {
+    if sql.len() > MAX_LENGTH {
         return Err(Unreadable::TooLong);
     }
-    bound_depth(text.as_bytes())?;
-    let mut statements = Parser::parse_sql(&PostgreSqlDialect {}, text).map_err(|_| Unreadable::NotParsed)?;
-    let (Some(statement @ Statement::Query(_)), true) = (statements.pop(), statements.is_empty()) else {
-        return Err(Unreadable::NotARead);
-    };
-    let mut collector = Collector::default();
-    match statement.visit(&mut collector) {
-        ControlFlow::Continue(()) => Ok(collector.shape),
-        ControlFlow::Break(why) => Err(why),
+    let surface = surface(sql.as_bytes()).ok_or(Unreadable::TooDeep)?;
+    let script = super::scan(sql.as_bytes());
+    match script.statements.as_slice() {
+        [statement] if statement.kind == Kind::Read => {}
+        _ => return Err(Unreadable::NotARead),
+    }
+    if surface.unicode_names {
+        return Err(Unreadable::NotFollowed("a name written U&\"...\""));
+    }
+    let query = parse(sql)?;
+    let mut found = Found::default();
+    match query.visit(&mut found) {
+        ControlFlow::Break(unreadable) => Err(unreadable),
+        ControlFlow::Continue(()) => Ok(shape(&query, found, surface)),
     }
 }
 
-fn bound_depth(text: &[u8]) -> Result<(), Unreadable> {
-    const LIKE_OPERATORS: [&[u8]; 10] =
-        [b"and", b"or", b"not", b"union", b"intersect", b"except", b"is", b"collate", b"at", b"like"];
-    let (mut depth, mut operators) = (0usize, 0usize);
-    for token in Lexer::new(text) {
-        let bytes = text.get(token.range()).unwrap_or_default();
-        match token.kind {
-            Kind::Punct(b'(' | b'[') => depth += 1,
-            Kind::Punct(b')' | b']') => depth = depth.saturating_sub(1),
-            Kind::Word if bytes.eq_ignore_ascii_case(b"case") => depth += 1,
-            Kind::Word if bytes.eq_ignore_ascii_case(b"end") => depth = depth.saturating_sub(1),
-            Kind::Word if LIKE_OPERATORS.iter().any(|w| bytes.eq_ignore_ascii_case(w)) => operators += 1,
-            Kind::Operator => operators += token.end - token.start,
-            Kind::Punct(b':' | b'.') => operators += 1,
-            _ => {}
-        }
-        if depth > MAX_DEPTH || operators > MAX_OPERATORS {
-            return Err(Unreadable::TooDeep);
-        }
+fn parse(sql: &str) -> Result<Box<Query>, Unreadable> {
+    let parser = Parser::new(&PostgreSqlDialect {}).with_recursion_limit(MAX_RECURSION);
+    let mut parser = parser.try_with_sql(sql).map_err(|_| Unreadable::NotParsed)?;
+    let mut statements = parser.parse_statements().map_err(|_| Unreadable::NotParsed)?;
+    match (statements.pop(), statements.is_empty()) {
+        (Some(Statement::Query(query)), true) => Ok(query),
+        _ => Err(Unreadable::NotARead),
     }
-    Ok(())
 }
 
+fn shape(query: &Query, found: Found, surface: Surface) -> ReadShape {
+    let seen = surface.functions.into_iter();
+    let seen = seen.filter(|name| name.schema.is_some() || !found.aliases.contains(&name.name));
+    let functions: BTreeSet<Name> = seen.chain(found.functions).collect();
+    ReadShape {
+        tables: found.tables.into_iter().collect(),
+        functions: functions.into_iter().collect(),
+        attributes: surface.attributes.into_iter().collect(),
+        has_order_by: query.order_by.is_some(),
+        has_limit: found.limited,
+        server_local: surface.server_local,
+    }
+}
+
+/// Collects from a tree.
 #[derive(Default)]
-struct Collector {
-    shape: ReadShape,
-    /// The next relation is a table function's name, already noted.
-    skip_relation: bool,
+struct Found {
+    tables: BTreeSet<Name>,
+    functions: BTreeSet<Name>,
+    /// Names before a parenthesis that are no functions: `AS t (a, b)`, `WITH t (a, b)`.
+    aliases: BTreeSet<String>,
+    limited: bool,
+    scopes: Vec<Scope>,
 }
 
-fn name(object: &ObjectName) -> Option<Name> {
-    let mut parts = object.0.iter().rev().map(|part| {
-        let ident = part.as_ident()?;
-        Some(match ident.quote_style {
-            Some(_) => ident.value.clone(),
-            None => ident.value.to_ascii_lowercase(),
-        })
-    });
-    let name = parts.next()??;
-    let schema = match parts.next() {
-        Some(schema) => Some(schema?),
-        None => None,
-    };
-    Some(Name { schema, name })
+/// The WITH queries of one query. The first subqueries that are visited in it are they, in their order.
+struct Scope {
+    names: Vec<String>,
+    /// How many of the names may be used where the visit stands: without RECURSIVE those that are read already.
+    visible: usize,
 }
 
-impl Collector {
-    fn function(&mut self, object: &ObjectName) -> ControlFlow<Unreadable> {
-        match name(object) {
-            Some(name) => {
-                self.shape.functions.push(name);
-                ControlFlow::Continue(())
-            }
-            None => ControlFlow::Break(Unreadable::NotParsed),
-        }
-    }
+type Flow = ControlFlow<Unreadable>;
+
+fn refuse(what: &'static str) -> Flow {
+    ControlFlow::Break(Unreadable::NotFollowed(what))
 }
 
-impl Visitor for Collector {
+impl Visitor for Found {
     type Break = Unreadable;
 
-    fn pre_visit_statement(&mut self, statement: &Statement) -> ControlFlow<Unreadable> {
-        match statement {
-            Statement::Query(_) => ControlFlow::Continue(()),
-            _ => ControlFlow::Break(Unreadable::NotARead),
-        }
+    fn pre_visit_statement(&mut self, _: &Statement) -> Flow {
+        ControlFlow::Break(Unreadable::NotARead)
     }
 
-    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Unreadable> {
-        let body = query.body.as_ref();
-        let reads =
-            matches!(body, SetExpr::Select(_) | SetExpr::Query(_) | SetExpr::SetOperation { .. } | SetExpr::Values(_));
-        if !reads || !query.locks.is_empty() {
+    fn pre_visit_query(&mut self, query: &Query) -> Flow {
+        self.limited |= query.limit_clause.is_some() || query.fetch.is_some();
+        let scope = self.scope(query.with.as_ref());
+        self.scopes.push(scope);
+        if !query.locks.is_empty() {
             return ControlFlow::Break(Unreadable::NotARead);
         }
-        self.shape.has_limit |= query.limit_clause.is_some() || query.fetch.is_some();
-        let ctes = query.with.iter().flat_map(|with| &with.cte_tables);
-        self.shape.with.extend(ctes.map(|cte| match cte.alias.name.quote_style {
-            Some(_) => cte.alias.name.value.clone(),
-            None => cte.alias.name.value.to_ascii_lowercase(),
-        }));
+        let foreign = query.for_clause.is_some() || query.settings.is_some() || query.format_clause.is_some();
+        if foreign || !query.pipe_operators.is_empty() {
+            return refuse("a clause of another dialect");
+        }
+        operands(&query.body)
+    }
+
+    fn post_visit_query(&mut self, _: &Query) -> Flow {
+        self.scopes.pop();
+        if let Some(parent) = self.scopes.last_mut() {
+            parent.visible = (parent.visible + 1).min(parent.names.len());
+        }
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<Unreadable> {
+    fn pre_visit_select(&mut self, select: &Select) -> Flow {
+        self.limited |= matches!(select.distinct, Some(Distinct::On(_)));
         match select.into {
             Some(_) => ControlFlow::Break(Unreadable::NotARead),
             None => ControlFlow::Continue(()),
         }
     }
 
-    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<Unreadable> {
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> Flow {
         match factor {
-            TableFactor::Table { name, args: Some(_), .. } => {
-                self.skip_relation = true;
-                self.function(name)
+            TableFactor::Table { sample: Some(_), .. } => refuse("TABLESAMPLE"),
+            // the parser takes the keyword for the table and the table for its alias
+            TableFactor::Table { name, .. } if is_only(name) => refuse("ONLY"),
+            TableFactor::Table { name, args: None, alias, .. } => {
+                self.add_alias(alias.as_ref());
+                self.add_table(name)
             }
-            TableFactor::Table { .. }
-            | TableFactor::Derived { .. }
-            | TableFactor::NestedJoin { .. }
-            | TableFactor::UNNEST { .. } => ControlFlow::Continue(()),
-            TableFactor::Function { name, .. } => {
-                self.skip_relation = true;
-                self.function(name)
+            TableFactor::Table { name, alias, .. } | TableFactor::Function { name, alias, .. } => {
+                self.add_alias(alias.as_ref());
+                self.add_function(name)
             }
-            // The expression inside is a function call, which is visited.
-            TableFactor::TableFunction { .. } => ControlFlow::Continue(()),
-            _ => ControlFlow::Break(Unreadable::NotParsed),
-        }
-    }
-
-    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<Unreadable> {
-        if std::mem::take(&mut self.skip_relation) {
-            return ControlFlow::Continue(());
-        }
-        match name(relation) {
-            Some(name) => {
-                self.shape.tables.push(name);
+            TableFactor::Derived { alias, .. } | TableFactor::NestedJoin { alias, .. } => {
+                self.add_alias(alias.as_ref());
                 ControlFlow::Continue(())
             }
-            None => ControlFlow::Break(Unreadable::NotParsed),
+            TableFactor::UNNEST { alias, .. } => {
+                self.add_alias(alias.as_ref());
+                self.functions.insert(Name::bare("unnest"));
+                ControlFlow::Continue(())
+            }
+            _ => refuse("a kind of FROM item"),
         }
     }
 
-    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Unreadable> {
+    fn pre_visit_expr(&mut self, expr: &Expr) -> Flow {
         match expr {
-            Expr::Function(function) => self.function(&function.name),
+            Expr::Function(function) => self.add_function(&function.name),
             _ => ControlFlow::Continue(()),
         }
     }
+}
+
+/// `TABLE t` as an operand keeps neither quotes nor the place for a visit, so it is refused.
+fn operands(body: &SetExpr) -> Flow {
+    match body {
+        SetExpr::Table(_) => refuse("TABLE"),
+        SetExpr::SetOperation { left, right, .. } => match operands(left) {
+            ControlFlow::Continue(()) => operands(right),
+            stop => stop,
+        },
+        _ => ControlFlow::Continue(()),
+    }
+}
+
+impl Found {
+    fn scope(&mut self, with: Option<&With>) -> Scope {
+        let Some(with) = with else { return Scope { names: Vec::new(), visible: 0 } };
+        let names: Vec<String> = with.cte_tables.iter().map(|cte| folded(&cte.alias.name)).collect();
+        self.aliases.extend(names.iter().cloned());
+        let visible = if with.recursive { names.len() } else { 0 };
+        Scope { names, visible }
+    }
+
+    fn in_scope(&self, name: &str) -> bool {
+        self.scopes.iter().any(|scope| scope.names.iter().take(scope.visible).any(|known| known == name))
+    }
+
+    fn add_alias(&mut self, alias: Option<&TableAlias>) {
+        if let Some(alias) = alias.filter(|alias| !alias.columns.is_empty()) {
+            self.aliases.insert(folded(&alias.name));
+        }
+    }
+
+    fn add_table(&mut self, name: &ObjectName) -> Flow {
+        match resolved(name) {
+            Some(name) if name.schema.is_none() && self.in_scope(&name.name) => {}
+            Some(name) => drop(self.tables.insert(name)),
+            None => return refuse("a name of another dialect"),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn add_function(&mut self, name: &ObjectName) -> Flow {
+        match resolved(name) {
+            Some(name) if name.schema.is_none() => self.functions.extend(super::surface::function(&name.name)),
+            Some(name) => drop(self.functions.insert(name)),
+            None => return refuse("a name of another dialect"),
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn is_only(name: &ObjectName) -> bool {
+    let ident = match name.0.as_slice() {
+        [part] => part.as_ident(),
+        _ => None,
+    };
+    ident.is_some_and(|ident| ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("only"))
+}
+
+fn folded(ident: &Ident) -> String {
+    match ident.quote_style {
+        None => ident.value.to_ascii_lowercase(),
+        Some(_) => ident.value.clone(),
+    }
+}
+
+fn resolved(name: &ObjectName) -> Option<Name> {
+    let parts: Vec<String> = name.0.iter().map(|part| part.as_ident().map(folded)).collect::<Option<_>>()?;
+    let (last, qualifiers) = parts.split_last()?;
+    Some(Name { schema: qualifiers.last().cloned(), name: last.clone() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn tables(text: &str) -> Vec<String> {
-        let mut names: Vec<_> = read_shape(text).unwrap().tables.into_iter().map(|t| t.name).collect();
-        names.sort();
-        names.dedup();
-        names
+    fn shape(sql: &str) -> ReadShape {
+        read_shape(sql).unwrap_or_else(|why| panic!("{sql}: {why}"))
+    }
+
+    fn tables(sql: &str) -> Vec<String> {
+        shape(sql).tables.iter().map(Name::to_string).collect()
+    }
+
+    fn functions(sql: &str) -> Vec<String> {
+        shape(sql).functions.iter().map(Name::to_string).collect()
     }
 
     #[test]
-    fn every_relation_is_seen_wherever_it_stands() {
-        assert_eq!(
-            tables(
-                "select (select max(x) from a) from b join c using (i), lateral (select 1 from d) z where exists (select from e) union select 1 from \"F\""
+    fn tables_are_found_wherever_they_stand() {
+        for (sql, expected) in [
+            ("select * from A, \"B\", s.c", vec!["B", "a", "s.c"]),
+            (
+                "select (select 1 from a) from b where exists (select 1 from c) order by (select 1 from d)",
+                vec!["a", "b", "c", "d"],
             ),
-            ["F", "a", "b", "c", "d", "e"]
-        );
-        let shape =
-            read_shape("with w as (select 1 from t) select lower(x) from w, generate_series(1, now()) g").unwrap();
-        assert_eq!(shape.with, ["w"]);
-        assert_eq!(
-            shape.functions.iter().map(|f| f.name.as_str()).collect::<Vec<_>>(),
-            ["lower", "generate_series", "now"]
-        );
-        assert!(!shape.tables.iter().any(|t| t.name == "generate_series"));
-    }
-
-    #[test]
-    fn what_is_no_plain_read_is_refused() {
-        for text in [
-            "select 1 into t",
-            "select * from t for update",
-            "with x as (delete from t returning *) select * from x",
-            "delete from t",
-            "select 1; select 2",
+            ("select * from a join lateral (select * from b) x on true left join c using (id)", vec!["a", "b", "c"]),
+            ("select 1 from a union all (select 2 from b except select 3 from c)", vec!["a", "b", "c"]),
+            ("select case when x in (select 1 from a) then (select 2 from b) end", vec!["a", "b"]),
+            (
+                "select sum(x) filter (where x > (select 1 from a)) over (order by (select 1 from b)) from c",
+                vec!["a", "b", "c"],
+            ),
+            ("select * from a limit (select 1 from b)", vec!["a", "b"]),
+            ("select array(select 1 from a), x = any (select 1 from b)", vec!["a", "b"]),
+            ("values ((select 1 from a))", vec!["a"]),
+            ("select 1", vec![]),
         ] {
-            assert!(read_shape(text).is_err(), "{text}");
+            assert_eq!(tables(sql), expected, "{sql}");
         }
     }
 
     #[test]
+    fn with_queries_are_no_tables_where_they_are_in_scope() {
+        for (sql, expected) in [
+            ("with x as (select * from a) select * from x", vec!["a"]),
+            ("with a as (select * from a) select * from a", vec!["a"]),
+            ("with x as (select * from y), y as (select 1) select * from x, y", vec!["y"]),
+            ("with recursive x as (select 1 union all select * from x, y), y as (select 1) select * from x", vec![]),
+            ("select * from (with x as (select 1) select * from x) q, x", vec!["x"]),
+            ("with x as (with y as (select 1) select * from y) select * from x, y", vec!["y"]),
+            ("with x as (select 1) select * from s.x, (select * from x) q", vec!["s.x"]),
+            ("with \"X\" as (select 1) select * from x", vec!["x"]),
+            ("with x as (select (select 1 from a)), y as (select * from x, y) select * from y", vec!["a", "y"]),
+        ] {
+            assert_eq!(tables(sql), expected, "{sql}");
+        }
+    }
+
+    #[test]
+    fn functions_are_found_however_they_are_called() {
+        for (sql, expected) in [
+            ("select F(1), s.\"G\"(2), \"H\" (3)", vec!["H", "f", "s.G"]),
+            ("select * from f(1) as t(a, b), lateral g(t.a) u (c)", vec!["f", "g"]),
+            (
+                "select current_timestamp, current_user, localtime(0), current_schema, current_catalog",
+                vec!["current_database", "current_schema", "current_user", "now"],
+            ),
+            ("select current_date from t where user = 'x'", vec!["current_user", "now"]),
+            (
+                "select coalesce(a, nullif(b, c)), greatest(1, 2), count(*) over (partition by (d)) from t",
+                vec!["count"],
+            ),
+            ("select a::varchar(10), cast(b as numeric(3, 1)), c in (1), not (d), exists (select 1) from t", vec![]),
+            ("with t (a, b) as (select 1, 2) select * from t", vec![]),
+            (
+                "select extract(year from a), substring(b from 1 for 2), position('a' in c) from t",
+                vec!["extract", "position", "substring"],
+            ),
+            (
+                "select max(x order by random()) within group (order by h()) filter (where g() > 1) from t",
+                vec!["g", "h", "max", "random"],
+            ),
+            ("select * from unnest(array[1, 2]) with ordinality as u(a, b)", vec!["unnest"]),
+            ("select t.user, x as current_user from t", vec![]),
+        ] {
+            assert_eq!(functions(sql), expected, "{sql}");
+        }
+        assert_eq!(shape("select t.a, s.t.b, f(t.c) from s.t").attributes, ["a", "b", "c", "t"]);
+    }
+
+    #[test]
+    fn order_and_limits_are_seen() {
+        let flags = |sql| (shape(sql).has_order_by, shape(sql).has_limit);
+        assert_eq!(flags("select a from t order by a"), (true, false));
+        assert_eq!(flags("select a from (select a from t order by a limit 1) u"), (false, true));
+        assert_eq!(flags("select a from t offset 1"), (false, true));
+        assert_eq!(flags("select a from t fetch first 1 row only"), (false, true));
+        assert_eq!(flags("select distinct on (a) a from t order by a"), (true, true));
+    }
+
+    #[test]
+    fn values_of_one_server_are_seen() {
+        for sql in ["select ctid from t", "select t.xmin from t", "select 't'::regclass", "select \"tableoid\" from t"]
+        {
+            assert!(shape(sql).server_local, "{sql}");
+        }
+        assert!(!shape("select 'ctid' from t").server_local);
+    }
+
+    #[test]
+    fn what_is_no_plain_read_is_refused() {
+        for sql in [
+            "delete from t",
+            "select 1 for update",
+            "select * into t",
+            "with a as (delete from t) select 1",
+            "select 1; select 2",
+            "",
+            "show x",
+        ] {
+            assert_eq!(read_shape(sql), Err(Unreadable::NotARead), "{sql}");
+        }
+        assert_eq!(read_shape("table t"), Err(Unreadable::NotParsed));
+        assert_eq!(read_shape("select 1 union table t"), Err(Unreadable::NotFollowed("TABLE")));
+        assert_eq!(
+            read_shape("select * from t tablesample bernoulli (1)"),
+            Err(Unreadable::NotFollowed("TABLESAMPLE"))
+        );
+        assert!(matches!(read_shape("select * from U&\"t\""), Err(Unreadable::NotFollowed(_))));
+        assert_eq!(read_shape("select * from only t"), Err(Unreadable::NotFollowed("ONLY")));
+        assert_eq!(read_shape("select * from only (t) x"), Err(Unreadable::NotFollowed("ONLY")));
+        assert_eq!(read_shape("select from from from"), Err(Unreadable::NotParsed));
+        assert_eq!(read_shape(&format!("select '{}'", "x".repeat(MAX_LENGTH))), Err(Unreadable::TooLong));
+    }
+
+    #[test]
+    fn ordinary_nesting_is_within_the_bounds() {
+        let levels =
+            |depth: usize| format!("{}select a from t{}", "select * from (".repeat(depth), ") x".repeat(depth));
+        assert!(read_shape(&levels(8)).is_ok());
+        let terms = |count: usize| format!("select 1 from t where {}", vec!["a = 1"; count].join(" or "));
+        assert!(read_shape(&terms(700)).is_ok());
+        assert!(read_shape(&format!("select 1 where a in ({})", vec!["1"; 5_000].join(", "))).is_ok());
+        assert_eq!(read_shape(&terms(1_000)), Err(Unreadable::TooDeep));
+    }
+
+    /// Half a megabyte: a quarter of what a worker thread has.
+    fn on_a_small_stack(sql: String) -> Result<ReadShape, Unreadable> {
+        let thread = std::thread::Builder::new().stack_size(512 * 1024).spawn(move || read_shape(&sql));
+        thread.expect("a thread starts").join().expect("it does not panic")
+    }
+
+    #[test]
     fn deep_input_is_an_error_and_no_overflow() {
-        let deep = [
-            format!("select {}1{}", "(".repeat(20_000), ")".repeat(20_000)),
-            format!("select {} true", "not ".repeat(15_000)),
-            format!("select {}1", "- ".repeat(20_000)),
-            format!("select 1{}", "+1".repeat(20_000)),
-            format!("select 1{}", " union select 1".repeat(4_000)),
-            format!("select a{}", ".b".repeat(20_000)),
-            format!("select 1{}", "::int".repeat(10_000)),
-            format!("select {}1{}", "case when true then ".repeat(2_000), " end".repeat(2_000)),
-            format!("select 1{}", " + 1".repeat(MAX_OPERATORS + 1)),
-        ];
-        let chain = format!("select 1{}", " + 1".repeat(MAX_OPERATORS - 1));
-        let run = move || {
-            for text in deep {
-                assert!(read_shape(&text).is_err(), "{}", &text[..40]);
+        for size in [30, 45, 60, 200, 700, 1_400, 5_000, 100_000] {
+            for (before, middle, after) in shapes(size) {
+                let sql = format!("select {before}{middle}{after}");
+                let long = sql.len() > MAX_LENGTH;
+                let result = on_a_small_stack(sql);
+                assert!(!long || result == Err(Unreadable::TooLong));
+                assert!(size < 5_000 || after.starts_with(", ") || result.is_err(), "{before:.20} {middle:.20}");
             }
-            assert!(read_shape(&chain).is_ok());
-        };
-        std::thread::Builder::new().stack_size(2 << 20).spawn(run).unwrap().join().unwrap();
+        }
+    }
+
+    fn shapes(size: usize) -> Vec<(String, String, String)> {
+        let around =
+            |before: &str, middle: &str, after: &str| (before.repeat(size), middle.to_owned(), after.repeat(size));
+        let after = |middle: &str, chain: &str| (String::new(), middle.to_owned(), chain.repeat(size));
+        vec![
+            around("(", "1", ")"),
+            around("f(", "1", ")"),
+            around("array[", "1", "]"),
+            around("(select ", "1", ")"),
+            around("case when ", "1", " then 1 end"),
+            around("case when a then ", "1", " else 2 end"),
+            around("(with a as (select 1) select ", "1", ")"),
+            around("exists (select 1 where ", "true", ")"),
+            around("a in (", "1", ")"),
+            around("not ", "true", ""),
+            around("- ", "1", ""),
+            around("1 + (", "1", ")"),
+            around("1 = any (array[", "1", "])"),
+            around("* from (select ", "* from t", ") x"),
+            around("* from (", "t", " join t on true)"),
+            after("a", ".a"),
+            after("1", "+1"),
+            after("1", " or a = 1"),
+            after("1", "::int"),
+            after("a", "[1]"),
+            after("a", " is null"),
+            after("a", " isnull"),
+            after("a", "!"),
+            after("a", " collate c"),
+            after("a", " at time zone b"),
+            after("a", " between 1 and 2"),
+            after("a", " like b"),
+            after("a", " -> b"),
+            after("1", " union select 1"),
+            after("1, 2", " union select 1, 2"),
+            after("1", ", 1"),
+            after("* from t", " join t on true"),
+            after("* from t", ", t"),
+            after("1 from t where a = 1", " and a in (1, 2)"),
+        ]
     }
 }

@@ -79,7 +79,7 @@ pub async fn swap(connection: &Connection, expected: u64, change: &Change<'_>) -
         "WITH former AS (SELECT * FROM pgduet.control), \
          changed AS ( \
            INSERT INTO pgduet.control AS c (phase, read_percent, ack, shadow_sample_percent, epoch, updated_by) \
-           SELECT $1, $2, $3, $4, 1, $5 WHERE $6 = 0 OR EXISTS (SELECT 1 FROM former) \
+           SELECT $1, $2, $3, $4, 1, $5 WHERE $6::bigint = 0 OR EXISTS (SELECT 1 FROM former) \
            ON CONFLICT (only_row) DO UPDATE SET phase = excluded.phase, read_percent = excluded.read_percent, \
              ack = excluded.ack, shadow_sample_percent = excluded.shadow_sample_percent, epoch = c.epoch + 1, \
              updated_at = now(), updated_by = excluded.updated_by WHERE c.epoch = $6 \

@@ -8,7 +8,7 @@ use pgduet::demo::cluster::Stop;
 use pgduet::demo::pgbench::{Protocol, Script};
 
 use crate::support::client::{block_on, try_connect};
-use crate::support::{Duo, eventually, seconds};
+use crate::support::{Duo, seconds};
 
 const CLIENTS: i64 = 8;
 const STRIDE: i64 = 1_000_000;
@@ -90,7 +90,7 @@ fn wait_for_tickets(duo: &Duo, more: u64) {
     let count =
         || duo.old.sql("app", "SELECT count(*) FROM tickets").expect("a count").parse::<u64>().expect("a number");
     let target = count() + more;
-    eventually("the clients take tickets", Duration::from_secs(30), || count() >= target);
+    duo.eventually("the clients take tickets", Duration::from_secs(30), || count() >= target);
 }
 
 fn expect_known(duo: &Duo, client: i64, known: &Known) {
@@ -111,10 +111,10 @@ fn a_secondary_that_dies_and_comes_back_costs_no_client_an_error() {
     let mut load = duo.load(8, Protocol::Prepared, Script::TpcB);
     load.seconds = seconds() + 4;
     let running = duo.start_load(&load);
-    eventually("the load runs", Duration::from_secs(20), || duo.count("/link/captured_total") > 100);
+    duo.eventually("the load runs", Duration::from_secs(20), || duo.count("/link/captured_total") > 100);
     duo.new.stop(Stop::Kill);
     let captured = duo.count("/link/captured_total");
-    eventually("writes go on without the secondary", Duration::from_secs(20), || {
+    duo.eventually("writes go on without the secondary", Duration::from_secs(20), || {
         duo.count("/link/captured_total") > captured + 100
     });
     duo.new.start_again().expect("the secondary again");

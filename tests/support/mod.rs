@@ -141,6 +141,14 @@ impl Duo {
         old
     }
 
+    /// Waits until `ready` holds, or fails with `what` it waited for and all that is known.
+    pub fn eventually(&self, what: &str, limit: Duration, mut ready: impl FnMut() -> bool) {
+        if pgduet::demo::process::wait_for(limit, || ready().then_some(())).is_none() {
+            let status = self.admin().status().map_or_else(|e| e.to_string(), |s| s.to_string());
+            panic!("after {limit:?} still not: {what}\n{status}\n{}", self.proxy.log_tail());
+        }
+    }
+
     fn panic(&self, failure: &Failure) -> ! {
         panic!("{failure}\nthe end of the proxy's log:\n{}", self.proxy.log_tail())
     }
@@ -151,12 +159,6 @@ pub fn servers() -> (Cluster, Cluster, Binaries) {
     let binaries = Binaries::find().unwrap_or_else(fail("PostgreSQL"));
     let start = |name| Cluster::start(&binaries, Options::quick(name)).unwrap_or_else(fail("a server"));
     (start("old"), start("new"), binaries)
-}
-
-/// Waits until `ready` holds, or fails with `what` it waited for.
-pub fn eventually(what: &str, limit: Duration, mut ready: impl FnMut() -> bool) {
-    let held = pgduet::demo::process::wait_for(limit, || ready().then_some(()));
-    assert!(held.is_some(), "after {limit:?} still not: {what}");
 }
 
 pub fn fail<T, E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> T {
