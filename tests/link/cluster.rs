@@ -31,6 +31,21 @@ impl Servers {
         format!("postgres://postgres@127.0.0.1:{port}/{database}")
     }
 
+    /// As [`Servers::database`], for a user of ordinary rights who owns the database.
+    pub async fn database_of_plain_user(&self, name: &str) -> Config {
+        let mut config = self.database(name).await;
+        for side in Side::BOTH {
+            let connection = open(&config, side).await;
+            let sql = format!(
+                "CREATE ROLE {name} LOGIN; ALTER DATABASE {name} OWNER TO {name}; ALTER SCHEMA public OWNER TO {name}"
+            );
+            connection.batch_execute(&sql).await.expect("a plain user");
+            let url = &mut config.backends.get_mut(side).url;
+            *url = url.replace("postgres@", &format!("{name}@"));
+        }
+        config
+    }
+
     /// A configuration for a database of this name, created anew on both sides.
     pub async fn database(&self, name: &str) -> Config {
         let mut config = Config::default();

@@ -153,6 +153,36 @@ async fn children_that_a_cascade_changed_are_carried() {
 }
 
 #[tokio::test]
+async fn without_special_rights_parents_and_children_are_carried_in_an_order_that_holds() {
+    let schema = "CREATE TABLE accounts (id int PRIMARY KEY, place int UNIQUE); \
+        CREATE TABLE cards (id int PRIMARY KEY, account int NOT NULL REFERENCES accounts); \
+        CREATE TABLE notes (id int PRIMARY KEY, card int REFERENCES cards ON DELETE CASCADE)";
+    let config = cluster::Servers::shared().database_of_plain_user("plain").await;
+    let mut prepared = Rig::prepare_in(config, schema, schema).await;
+    Arc::get_mut(&mut prepared.config).expect("unshared").link.chunk = 30;
+    let rig = prepared.go().await;
+    let cards = "RETURNING pgduet.capture(cards.tableoid, cards.id::text)";
+    let notes = "RETURNING pgduet.capture(notes.tableoid, notes.id::text)";
+    for round in 0..5 {
+        let (from, to) = (round * 20, round * 20 + 19);
+        rig.run(&format!(
+            "BEGIN; {}; INSERT INTO cards SELECT i, i FROM generate_series({from}, {to}) i {cards}; \
+             INSERT INTO notes SELECT i, i FROM generate_series({from}, {to}) i {notes}; COMMIT",
+            touch(&format!("INSERT INTO accounts SELECT i, i FROM generate_series({from}, {to}) i"))
+        ))
+        .await;
+    }
+    rig.equal(&["accounts", "cards", "notes"]).await;
+    rig.run(&format!(
+        "BEGIN; DELETE FROM cards WHERE id < 5 {cards}; {}; COMMIT",
+        touch("DELETE FROM accounts WHERE id < 5")
+    ))
+    .await;
+    rig.equal(&["accounts", "cards", "notes"]).await;
+    assert_eq!(rig.ledger.counts().parked, 0);
+}
+
+#[tokio::test]
 async fn a_row_that_moves_between_partitions_is_carried() {
     let schema = "CREATE TABLE accounts (id int, region text, balance int, PRIMARY KEY (id, region)) PARTITION BY LIST (region); \
         CREATE TABLE accounts_a PARTITION OF accounts FOR VALUES IN ('a'); \
@@ -245,6 +275,25 @@ async fn a_large_transaction_is_carried_in_chunks() {
     rig.run(&touch("UPDATE accounts SET balance = -balance WHERE id % 2 = 0")).await;
     rig.run(&touch("DELETE FROM accounts WHERE id % 3 = 0")).await;
     rig.equal(&["accounts"]).await;
+}
+
+#[tokio::test]
+async fn a_long_journal_is_never_read_from_end_to_end_by_a_cycle() {
+    let mut rig = Rig::prepare("long_journal", ACCOUNTS, ACCOUNTS).await;
+    // What was carried stays in the journal.
+    Arc::get_mut(&mut rig.config).expect("unshared").link.clean_up = Duration::from_secs(3600);
+    let rig = rig.go().await;
+    rig.run(&touch("INSERT INTO accounts SELECT i, 0, '' FROM generate_series(1, 20000) i")).await;
+    rig.barrier().await;
+    let scans = "SELECT (SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'journal')::text";
+    rig.run("SELECT pg_stat_reset()").await;
+    for i in 0..30 {
+        rig.run(&touch(&format!("UPDATE accounts SET balance = {i} WHERE id = {i}"))).await;
+        rig.barrier().await;
+    }
+    // Statistics of another session's transactions arrive with a delay.
+    rig.until(Side::Old, "SELECT idx_scan > 0 FROM pg_stat_user_tables WHERE relname = 'journal'").await;
+    assert_eq!(rig.primary(scans).await, "0");
 }
 
 #[tokio::test]

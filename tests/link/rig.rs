@@ -40,7 +40,10 @@ impl Rig {
     }
 
     pub async fn prepare(name: &str, on_old: &str, on_new: &str) -> Prepared {
-        let mut config = Servers::shared().database(name).await;
+        Rig::prepare_in(Servers::shared().database(name).await, on_old, on_new).await
+    }
+
+    pub async fn prepare_in(mut config: Config, on_old: &str, on_new: &str) -> Prepared {
         config.link.poll = Duration::from_millis(20);
         for (side, sql) in [(Side::Old, on_old), (Side::New, on_new)] {
             let connection = open(&config, side).await;
