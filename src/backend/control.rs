@@ -132,10 +132,16 @@ impl Drop for Connection {
     }
 }
 
-/// A database error in one line: its SQLSTATE and primary message; never DETAIL, which may hold row values.
+/// A database error in one line: its SQLSTATE and primary message; never DETAIL, which may hold row values, nor the message where it
+/// quotes one: data exceptions do, and what a user's own code raises may.
 pub fn describe(error: &tokio_postgres::Error) -> String {
     if let Some(db) = error.as_db_error() {
-        return format!("{} (SQLSTATE {})", db.message(), db.code().code());
+        let code = db.code().code();
+        return match code.get(..2) {
+            Some("22") => format!("a value was refused (SQLSTATE {code})"),
+            Some("P0") => format!("a function or trigger raised an error (SQLSTATE {code})"),
+            _ => format!("{} (SQLSTATE {code})", db.message()),
+        };
     }
     match std::error::Error::source(error) {
         Some(source) => format!("{error}: {source}"),
