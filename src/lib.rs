@@ -7,10 +7,8 @@
 // ground
 pub mod side;
 pub mod phase;
-pub mod error;
 pub mod shutdown;
 pub mod config;
-pub mod telemetry;
 // pure
 pub mod wire;
 pub mod catalog;

@@ -191,6 +191,19 @@ fn a_client_that_never_finishes_its_start_up_is_sent_away() {
 }
 
 #[test]
+fn a_client_that_stays_silent_is_told_why_it_is_let_go() {
+    let mut duo = Duo::start("timeouts: { idle: 300ms, idle_in_transaction: 200ms }");
+    for (sent, code) in [("SELECT 1", "57P05"), ("BEGIN", "25P03")] {
+        let mut socket = socket(&duo);
+        socket.write_all(&startup_message()).expect("the start-up");
+        socket.write_all(&frame(Some(b'Q'), format!("{sent}\0").as_bytes())).expect("a query");
+        let said = String::from_utf8_lossy(&read_to_close(&mut socket)).into_owned();
+        assert!(said.contains(code), "{said:?}");
+    }
+    expect_served(&mut duo);
+}
+
+#[test]
 fn a_malformed_message_ends_its_connection_alone() {
     let mut duo = Duo::start("");
     duo.dual_write();

@@ -1,6 +1,6 @@
 //! Reads one side's schema into plain data, and pairs what the two sides have.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tokio_postgres::Row;
@@ -20,22 +20,25 @@ const USER_SCHEMAS: &str = "n.nspname NOT IN ('pg_catalog', 'information_schema'
 pub struct Schema {
     pub tables: Vec<Table>,
     pub functions: HashMap<String, Volatility>,
+    /// Volatile functions of the user's own, by lower-case name.
+    pub writers: HashSet<String>,
 }
 
 impl Schema {
     pub fn into_catalog(self) -> Catalog {
-        Catalog::new(self.tables, self.functions)
+        Catalog::new(self.tables, self.functions).with_writers(self.writers)
     }
 }
 
 /// Reads the schema that this connection's database has. `mirrored` says so far only what `mirror.include` and
 /// `mirror.exclude` say: see [`pair`].
 pub async fn read(connection: &Connection, mirror: &Mirror) -> Result<Schema, tokio_postgres::Error> {
-    let (tables, columns, keys, functions) = futures_util::try_join!(
+    let (tables, columns, keys, functions, writers) = futures_util::try_join!(
         read_tables(connection),
         read_columns(connection),
         read_keys(connection),
-        read_functions(connection)
+        read_functions(connection),
+        read_writers(connection)
     )?;
     let mut tables = tables;
     let mut columns = columns;
@@ -44,7 +47,7 @@ pub async fn read(connection: &Connection, mirror: &Mirror) -> Result<Schema, to
         table.key = keys.get(&table.oid).and_then(|indexes| choose_key(&table.columns, indexes)).unwrap_or_default();
         table.mirrored = matches!(table.kind, TableKind::Plain | TableKind::Partitioned) && selected(mirror, table);
     }
-    Ok(Schema { tables, functions })
+    Ok(Schema { tables, functions, writers })
 }
 
 async fn read_tables(connection: &Connection) -> Result<Vec<Table>, tokio_postgres::Error> {
@@ -166,6 +169,15 @@ async fn read_functions(connection: &Connection) -> Result<HashMap<String, Volat
     Ok(functions)
 }
 
+/// What a volatile function does is not known; one that is written in C, as extensions' are, is taken not to write to tables.
+async fn read_writers(connection: &Connection) -> Result<HashSet<String>, tokio_postgres::Error> {
+    let sql = "SELECT DISTINCT lower(p.proname::text) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace \
+                 JOIN pg_language l ON l.oid = p.prolang \
+               WHERE p.provolatile = 'v' AND l.lanname NOT IN ('c', 'internal') AND p.prorettype <> 'trigger'::regtype \
+                 AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pgduet')";
+    connection.query(sql, &[]).await?.iter().map(|row| row.try_get(0)).collect()
+}
+
 fn selected(mirror: &Mirror, table: &Table) -> bool {
     let name = table.display_name();
     let any = |patterns: &[String]| patterns.iter().any(|pattern| matches(pattern, &name));
@@ -284,7 +296,7 @@ mod tests {
     }
 
     fn schema(tables: Vec<Table>) -> Schema {
-        Schema { tables, functions: HashMap::new() }
+        Schema { tables, functions: HashMap::new(), writers: HashSet::new() }
     }
 
     #[test]

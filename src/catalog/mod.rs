@@ -1,7 +1,7 @@
 //! A snapshot of one backend's schema: the tables with their keys, and how volatile its functions are. Plain data,
 //! filled by `backend::introspect`, read by the analysis of statements and by the link.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// How a value of a column becomes text that says exactly the same whatever the client's settings are.
@@ -102,6 +102,7 @@ pub struct Catalog {
     by_oid: HashMap<u32, usize>,
     /// By bare lower-case name; the most volatile of all overloads counts.
     functions: HashMap<String, Volatility>,
+    writers: HashSet<String>,
 }
 
 impl Catalog {
@@ -114,6 +115,16 @@ impl Catalog {
             catalog.tables.push(Arc::new(table));
         }
         catalog
+    }
+
+    /// Names the functions that may write: volatile, and the user's own.
+    pub fn with_writers(self, writers: HashSet<String>) -> Self {
+        Catalog { writers, ..self }
+    }
+
+    /// Functions of the user's own, by lower-case name, that may write to any table.
+    pub fn writers(&self) -> &HashSet<String> {
+        &self.writers
     }
 
     pub fn tables(&self) -> &[Arc<Table>] {

@@ -187,7 +187,8 @@ mod tests {
     fn each_reason_has_its_row() {
         use Transaction::*;
         let p = dual_write(2_500);
-        let rows: &[(Policy, Result<(), Why>, Situation, Side, Why)] = &[
+        type Row = (Policy, Result<(), Why>, Situation, Side, Why);
+        let rows: &[Row] = &[
             (p.clone(), Ok(()), CALM, Side::New, Why::BucketOpen),
             (p.clone(), Ok(()), Situation { transaction: Clean, ..CALM }, Side::New, Why::BucketOpen),
             (p.clone(), Ok(()), Situation { bucket: 2_500, ..CALM }, Side::Old, Why::BucketClosed),

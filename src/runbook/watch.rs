@@ -138,11 +138,11 @@ impl Conductor {
         let durable = durable.map_err(|_| Trouble::Slow(side, limit))??;
         if let Some(durable) = durable.filter(|d| d.epoch > policy.epoch) {
             // A change of this instance's own is under way, or has just ended: it is not another's.
-            if let Ok(_idle) = self.changing.try_lock() {
-                if durable.epoch > self.policy().epoch {
-                    tracing::info!(epoch = durable.epoch, "another instance has changed the policy");
-                    self.follow(&durable).await?;
-                }
+            if let Ok(_idle) = self.changing.try_lock()
+                && durable.epoch > self.policy().epoch
+            {
+                tracing::info!(epoch = durable.epoch, "another instance has changed the policy");
+                self.follow(&durable).await?;
             }
         }
         Ok(connection)

@@ -25,7 +25,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 
@@ -61,6 +61,10 @@ pub enum End {
     Violation(String),
     #[error("the server is shutting down")]
     Shutdown,
+    #[error("the client was silent for longer than timeouts.idle")]
+    Idle,
+    #[error("the client was silent for longer than timeouts.idle_in_transaction")]
+    IdleInTransaction,
 }
 
 /// Bytes at the front of a channel's `inbound` that pass as they are: straight from there to the other socket.
@@ -170,18 +174,34 @@ impl Session {
                     Moved::Nothing => break,
                 }
             }
-            std::future::poll_fn(|cx| self.poll_sockets(cx)).await?;
+            let patience = self.patience();
+            let arrived = std::future::poll_fn(|cx| self.poll_sockets(cx));
+            match patience {
+                None => arrived.await?,
+                Some((limit, end)) => tokio::time::timeout(limit, arrived).await.map_err(|_| end)??,
+            }
         }
+    }
+
+    /// How long the client may stay silent now, and what ends the session then. `None`: it is being served, or no limit is configured.
+    fn patience(&self) -> Option<(Duration, End)> {
+        let timeouts = &self.worker.context.config.timeouts;
+        let owed = Side::BOTH.into_iter().any(|s| self.peers.get(s).as_ref().is_some_and(|p| !p.batches.is_empty()));
+        let (limit, end) = match self.transaction.status {
+            transaction::Status::Idle => (timeouts.idle, End::Idle),
+            _ => (timeouts.idle_in_transaction, End::IdleInTransaction),
+        };
+        (!owed && self.withheld.is_none() && !limit.is_zero()).then_some((limit, end))
     }
 
     /// Sends what is to be sent and reads what is there. Ready once anything has arrived (or an awaited acknowledgement has).
     fn poll_sockets(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), End>> {
         let mut moved = self.flush_client(cx)? | self.flush_active(cx)?;
-        if let Some(withheld) = &mut self.withheld {
-            if Pin::new(&mut withheld.wait).poll(cx).is_ready() {
-                self.release_withheld();
-                moved = true;
-            }
+        if let Some(withheld) = &mut self.withheld
+            && Pin::new(&mut withheld.wait).poll(cx).is_ready()
+        {
+            self.release_withheld();
+            moved = true;
         }
         moved |= self.fill_client(cx)?;
         moved |= self.fill_peers(cx)?;
@@ -293,6 +313,10 @@ impl Session {
     async fn say_farewell(&mut self, end: &End) {
         let notice = match end {
             End::Shutdown => Notice::fatal("57P01", "terminating connection due to administrator command"),
+            End::Idle => Notice::fatal("57P05", "terminating connection due to idle-session timeout"),
+            End::IdleInTransaction => {
+                Notice::fatal("25P03", "terminating connection due to idle-in-transaction timeout")
+            }
             End::Violation(what) => Notice::fatal("08P01", what.clone()),
             End::Backend(side) => Notice::fatal("08006", format!("the connection to the database was lost ({side})")),
             End::Login(side, error) => handshake::login_notice(*side, error),

@@ -16,7 +16,7 @@ use super::statements::Prepared;
 use super::tally::Class;
 use super::transaction::Status;
 use super::{BACK_PRESSURE, End, Moved, Session};
-use crate::config::Freshness;
+use crate::config::{Freshness, KeySource};
 use crate::link::ledger::LinkState;
 use crate::routing::{self, Choice, Cut, Policy, Situation, Transaction, Why};
 use crate::rows::Answer;
@@ -144,10 +144,10 @@ impl Session {
             let prepared = Prepared::new(parse.name, parse.sql, parse.types);
             prepared.set_there(self.active, Some(Rc::clone(&prepared.sql)));
             self.statements.put(Rc::new(prepared));
-        } else if let Some(CloseOrDescribe::Statement(name)) = CloseOrDescribe::read(frame) {
-            if header.tag == front::CLOSE {
-                self.statements.remove(name);
-            }
+        } else if let Some(CloseOrDescribe::Statement(name)) = CloseOrDescribe::read(frame)
+            && header.tag == front::CLOSE
+        {
+            self.statements.remove(name);
         }
     }
 
@@ -188,10 +188,10 @@ impl Session {
         let sql = frame.get(HEADER..header.len - 1).unwrap_or_default();
         let resolved = self.resolve(policy, sql);
         let choice = resolved.read.as_ref().map(|read| self.choose(policy, read));
-        if let Some(choice) = choice.filter(|c| c.side != policy.primary()) {
-            if self.peers.get(choice.side).is_none() {
-                return Ok(Took::Needs(choice.side));
-            }
+        if let Some(choice) = choice.filter(|c| c.side != policy.primary())
+            && self.peers.get(choice.side).is_none()
+        {
+            return Ok(Took::Needs(choice.side));
         }
         let frame = self.client.inbound.split_to(header.len);
         let sql = frame.get(HEADER..header.len - 1).unwrap_or_default();
@@ -527,10 +527,7 @@ impl Session {
         if std::mem::take(&mut self.fallback) {
             return Choice { side: policy.primary(), why: FALLBACK };
         }
-        let bucket = match &read.key {
-            Some(key) => routing::bucket(key),
-            None => self.routing_key.setting.unwrap_or(self.routing_key.connection),
-        };
+        let bucket = self.bucket(read);
         let ledger = &self.worker.context.ledger;
         let now = Situation {
             transaction: match self.transaction.status {
@@ -549,6 +546,22 @@ impl Session {
             forced: read.forced,
         };
         routing::choose(policy, read.movable, &now)
+    }
+
+    /// The bucket of the first key that is present, in the order of `reads.key`.
+    fn bucket(&self, read: &SingleRead) -> u16 {
+        let identity = &self.login.identity;
+        let parameter = |name: &str| identity.parameters.iter().find(|(k, _)| k == name).map(|(_, v)| v.as_str());
+        let from = |source: &KeySource| match source {
+            KeySource::Comment => read.key.as_deref().map(routing::bucket),
+            KeySource::Setting => self.routing_key.setting,
+            KeySource::Connection => Some(self.routing_key.connection),
+            KeySource::User => Some(routing::bucket(&identity.user)),
+            KeySource::ApplicationName => parameter("application_name").map(routing::bucket),
+            KeySource::Address => self.client.stream().peer_addr().ok().map(|a| routing::bucket(&a.ip().to_string())),
+            KeySource::Column => None,
+        };
+        self.worker.context.config.reads.key.iter().find_map(from).unwrap_or(self.routing_key.connection)
     }
 
     /// `request`: what a shadow read would send; `whole`: what the client sent.

@@ -7,7 +7,7 @@ use super::tally::Class;
 use super::transaction::Control;
 use crate::routing::{Action, Cut, Names, Policy, Reading, Verdicts, Why, resolve};
 use crate::side::Side;
-use crate::sql::{Fingerprint, Kind, Rewritten, Statement, constant, rewrite, scan};
+use crate::sql::{Fingerprint, Kind, Rewritten, Statement, calls_any, constant, rewrite, scan};
 
 /// What the session has to remember once a statement was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +60,7 @@ impl Resolved {
             return Resolved::blind(policy);
         }
         let script = scan(text);
+        let writers = policy.catalog.get(policy.primary()).writers();
         let mut insertions = Vec::new();
         let mut parts = Vec::with_capacity(script.statements.len());
         let mut read = None;
@@ -73,7 +74,11 @@ impl Resolved {
                     forced: statement.hints.route,
                 });
             }
-            parts.push(part(statement, text, names.reading, action, &mut insertions));
+            let mut part = part(statement, text, names.reading, action, &mut insertions);
+            if part.uncaptured.is_none() && calls_any(text.get(statement.span.clone()).unwrap_or_default(), writers) {
+                part.uncaptured = Some("it calls a volatile function of the user's own, which may write anything");
+            }
+            parts.push(part);
         }
         let rewritten = (!insertions.is_empty()).then(|| Rc::new(rewrite(text, insertions)));
         let text = rewritten.as_ref().map(|r| Rc::from(r.text.as_slice()));

@@ -18,6 +18,7 @@ pub mod lex;
 pub mod scan;
 pub mod tree;
 
+mod calls;
 mod classify;
 mod cursor;
 mod dml;
@@ -28,6 +29,7 @@ mod normal;
 mod query;
 mod surface;
 
+pub use calls::calls_any;
 pub use capture::{Capture, Insertion, Reason, Rewritten, capture, insertions, rewrite};
 pub use dml::{Carrier, Dml, Verb};
 pub use hints::Hints;

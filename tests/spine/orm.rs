@@ -1,5 +1,7 @@
 //! What object-relational mappers send: upserts, several rows, RETURNING, CTEs, savepoints; parameters in binary.
 
+use std::time::Duration;
+
 use pgduet::demo::compare::{Comparison, compare};
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
@@ -175,4 +177,14 @@ fn a_write_is_carried_or_counted_never_lost_silently() {
     let [old, new] = [&duo.old, &duo.new].map(|side| side.sql("app", ids).expect("the keys"));
     assert_eq!(old, "2,1001");
     assert!(old == new || duo.count("/uncaptured_total") > 0, "old has {old}, new has {new}, and nothing was counted");
+}
+
+#[test]
+fn a_function_that_may_write_is_counted() {
+    let duo = capturing();
+    duo.sql("CREATE FUNCTION pay() RETURNS void LANGUAGE sql AS 'UPDATE users SET visits = 9'");
+    duo.eventually("the function is known, and its call is counted", Duration::from_secs(20), || {
+        duo.sql("SELECT pay()");
+        duo.status()["uncaptured"].to_string().contains("volatile function")
+    });
 }
