@@ -22,23 +22,26 @@ pub struct Schema {
     pub functions: HashMap<String, Volatility>,
     /// Volatile functions of the user's own, by lower-case name.
     pub writers: HashSet<String>,
+    /// See [`Catalog::usual_isolation`].
+    pub usual_isolation: bool,
 }
 
 impl Schema {
     pub fn into_catalog(self) -> Catalog {
-        Catalog::new(self.tables, self.functions).with_writers(self.writers)
+        Catalog::new(self.tables, self.functions).with_writers(self.writers).with_usual_isolation(self.usual_isolation)
     }
 }
 
 /// Reads the schema that this connection's database has. `mirrored` says so far only what `mirror.include` and
 /// `mirror.exclude` say: see [`pair`].
 pub async fn read(connection: &Connection, mirror: &Mirror) -> Result<Schema, tokio_postgres::Error> {
-    let (tables, columns, keys, functions, writers) = futures_util::try_join!(
+    let (tables, columns, keys, functions, writers, usual_isolation) = futures_util::try_join!(
         read_tables(connection),
         read_columns(connection),
         read_keys(connection),
         read_functions(connection),
-        read_writers(connection)
+        read_writers(connection),
+        read_usual_isolation(connection)
     )?;
     let mut tables = tables;
     let mut columns = columns;
@@ -47,7 +50,16 @@ pub async fn read(connection: &Connection, mirror: &Mirror) -> Result<Schema, to
         table.key = keys.get(&table.oid).and_then(|indexes| choose_key(&table.columns, indexes)).unwrap_or_default();
         table.mirrored = matches!(table.kind, TableKind::Plain | TableKind::Partitioned) && selected(mirror, table);
     }
-    Ok(Schema { tables, functions, writers })
+    Ok(Schema { tables, functions, writers, usual_isolation })
+}
+
+/// Whether a plain BEGIN means READ COMMITTED for everybody.
+async fn read_usual_isolation(connection: &Connection) -> Result<bool, tokio_postgres::Error> {
+    let sql = "SELECT NOT EXISTS (SELECT 1 FROM pg_settings WHERE name = 'default_transaction_isolation' \
+                 AND reset_val NOT IN ('read committed', 'read uncommitted')) \
+               AND NOT EXISTS (SELECT 1 FROM pg_db_role_setting s, unnest(s.setconfig) AS c \
+                 WHERE c ~* '^default_transaction_isolation=' AND c !~* '=read (un)?committed$')";
+    connection.query_one(sql, &[]).await?.try_get(0)
 }
 
 async fn read_tables(connection: &Connection) -> Result<Vec<Table>, tokio_postgres::Error> {
@@ -296,7 +308,7 @@ mod tests {
     }
 
     fn schema(tables: Vec<Table>) -> Schema {
-        Schema { tables, functions: HashMap::new(), writers: HashSet::new() }
+        Schema { tables, ..Schema::default() }
     }
 
     #[test]

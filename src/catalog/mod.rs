@@ -103,6 +103,7 @@ pub struct Catalog {
     /// By bare lower-case name; the most volatile of all overloads counts.
     functions: HashMap<String, Volatility>,
     writers: HashSet<String>,
+    usual_isolation: bool,
 }
 
 impl Catalog {
@@ -120,6 +121,16 @@ impl Catalog {
     /// Names the functions that may write: volatile, and the user's own.
     pub fn with_writers(self, writers: HashSet<String>) -> Self {
         Catalog { writers, ..self }
+    }
+
+    /// Says that no setting of server, database or role makes a plain BEGIN anything but READ COMMITTED.
+    pub fn with_usual_isolation(self, usual_isolation: bool) -> Self {
+        Catalog { usual_isolation, ..self }
+    }
+
+    /// Whether a plain BEGIN is known to mean READ COMMITTED.
+    pub fn usual_isolation(&self) -> bool {
+        self.usual_isolation
     }
 
     /// Functions of the user's own, by lower-case name, that may write to any table.

@@ -8,6 +8,6 @@ mod resolve;
 pub use bucket::{BUCKETS, bucket};
 pub use plan::{Choice, Situation, Transaction, Why, choose};
 pub use policy::Policy;
-pub use resolve::{Action, Cut, Names, Reading, Verdicts, resolve};
+pub use resolve::{Action, Cut, Names, Reading, Traits, Verdicts, resolve};
 
 pub use crate::phase::{Ack, Percent, Phase};

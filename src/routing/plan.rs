@@ -10,7 +10,9 @@ pub enum Why {
     Phase,
     /// The transaction has written, or may have.
     TransactionWrote,
-    /// REPEATABLE READ, SERIALIZABLE or READ ONLY: one snapshot for the whole transaction.
+    /// A statement of the transaction has run here before: what it saw must not be unseen.
+    TransactionSide,
+    /// REPEATABLE READ or SERIALIZABLE, or not known: one snapshot for the whole transaction.
     Isolation,
     /// Other answers of this session are still under way.
     Pipelined,
@@ -41,9 +43,10 @@ pub enum Why {
 }
 
 impl Why {
-    pub const ALL: [Why; 16] = [
+    pub const ALL: [Why; 17] = [
         Why::Phase,
         Why::TransactionWrote,
+        Why::TransactionSide,
         Why::Isolation,
         Why::Pipelined,
         Why::SessionState,
@@ -64,6 +67,7 @@ impl Why {
         match self {
             Why::Phase => "phase",
             Why::TransactionWrote => "transaction_wrote",
+            Why::TransactionSide => "transaction_side",
             Why::Isolation => "isolation",
             Why::Pipelined => "pipelined",
             Why::SessionState => "session_state",
@@ -87,10 +91,13 @@ impl Why {
 pub enum Transaction {
     /// None is open: the statement is its own.
     None,
-    /// Open, READ COMMITTED, nothing written yet.
+    /// Open, and nothing but transaction control has run on the primary: READ COMMITTED, or one snapshot that no write can follow.
     Clean,
+    /// READ COMMITTED, and a read has run on the primary.
+    Read,
+    /// A statement has run on the primary that writes, locks, or may.
     Wrote,
-    /// Not READ COMMITTED READ WRITE, or failed.
+    /// One snapshot for all its statements, that of the primary; or failed.
     Special,
 }
 
@@ -129,6 +136,7 @@ fn secondary_or_why_not(policy: &Policy, movable: Result<(), Why>, now: &Situati
     }
     match now.transaction {
         Transaction::None | Transaction::Clean => {}
+        Transaction::Read => return Err(Why::TransactionSide),
         Transaction::Wrote => return Err(Why::TransactionWrote),
         Transaction::Special => return Err(Why::Isolation),
     }
@@ -193,6 +201,7 @@ mod tests {
             (p.clone(), Ok(()), Situation { transaction: Clean, ..CALM }, Side::New, Why::BucketOpen),
             (p.clone(), Ok(()), Situation { bucket: 2_500, ..CALM }, Side::Old, Why::BucketClosed),
             (p.clone(), Ok(()), Situation { transaction: Wrote, ..CALM }, Side::Old, Why::TransactionWrote),
+            (p.clone(), Ok(()), Situation { transaction: Read, ..CALM }, Side::Old, Why::TransactionSide),
             (p.clone(), Ok(()), Situation { transaction: Special, ..CALM }, Side::Old, Why::Isolation),
             (p.clone(), Ok(()), Situation { pinned: true, ..CALM }, Side::Old, Why::SessionState),
             (p.clone(), Ok(()), Situation { answers_under_way: true, ..CALM }, Side::Old, Why::Pipelined),

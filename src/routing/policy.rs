@@ -39,6 +39,11 @@ impl Policy {
         }
     }
 
+    /// Whether any read may go to the secondary without being told to.
+    pub fn moves_reads(&self) -> bool {
+        self.phase.captures() && self.read_percent > Percent::ZERO
+    }
+
     pub fn primary(&self) -> Side {
         self.phase.primary()
     }

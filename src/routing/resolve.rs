@@ -2,6 +2,7 @@
 //! session only carries it out.
 
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::{Policy, Why};
@@ -12,13 +13,20 @@ use crate::sql::{self, Capture, Fingerprint, Kind, Name, Statement, read_shape};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// `Err`: it reads, and must stay on the primary, for this reason.
-    Read(Result<(), Why>),
+    Read(Result<Rc<Traits>, Why>),
     /// Text to insert, by byte offset in the client's text, and what the answer has too much by it.
     Capture { insertions: Vec<(usize, String)>, cut: Cut },
     /// It may change a mirrored table, and cannot be captured, for this reason.
     Uncaptured(&'static str),
     /// It changes no mirrored table, and stays on the primary.
     Neutral,
+}
+
+/// What the tree of a read that may move says beside that.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Traits {
+    /// Its answer depends on the time at which its transaction began.
+    pub clock: bool,
 }
 
 /// What is cut off a captured statement's answer, so that the client sees what it asked for.
@@ -75,7 +83,7 @@ impl Reading {
 #[derive(Debug, Default)]
 pub struct Verdicts {
     generation: u64,
-    movable: HashMap<Fingerprint, Result<(), Why>>,
+    movable: HashMap<Fingerprint, Result<Rc<Traits>, Why>>,
 }
 
 /// Verdicts kept per worker. A million distinct statements must not become a leak.
@@ -183,7 +191,13 @@ fn find<'a>(name: &Name, catalog: &'a Catalog, names: &Names) -> Found<'a> {
 }
 
 impl Verdicts {
-    fn movable(&mut self, statement: &Statement, text: &[u8], policy: &Policy, names: &Names) -> Result<(), Why> {
+    fn movable(
+        &mut self,
+        statement: &Statement,
+        text: &[u8],
+        policy: &Policy,
+        names: &Names,
+    ) -> Result<Rc<Traits>, Why> {
         if self.generation != policy.generation {
             self.movable.clear();
             self.generation = policy.generation;
@@ -191,17 +205,17 @@ impl Verdicts {
         // A session's own names make its verdicts its own.
         let shared = names.temporary.is_empty() && !names.own_search_path;
         if let Some(verdict) = self.movable.get(&statement.fingerprint).filter(|_| shared) {
-            return *verdict;
+            return verdict.clone();
         }
-        let verdict = movable(statement, text, policy, names);
+        let verdict = movable(statement, text, policy, names).map(Rc::new);
         if shared && self.movable.len() < MAX_VERDICTS {
-            self.movable.insert(statement.fingerprint, verdict);
+            self.movable.insert(statement.fingerprint, verdict.clone());
         }
         verdict
     }
 }
 
-fn movable(statement: &Statement, text: &[u8], policy: &Policy, names: &Names) -> Result<(), Why> {
+fn movable(statement: &Statement, text: &[u8], policy: &Policy, names: &Names) -> Result<Traits, Why> {
     let text = text.get(statement.span.clone()).and_then(|t| std::str::from_utf8(t).ok()).ok_or(Why::NotUnderstood)?;
     let shape = read_shape(text).map_err(|_| Why::NotUnderstood)?;
     let catalog = policy.catalog.get(policy.primary());
@@ -224,7 +238,7 @@ fn movable(statement: &Statement, text: &[u8], policy: &Policy, names: &Names) -
             _ => return Err(Why::NotMirrored),
         }
     }
-    Ok(())
+    Ok(Traits { clock: shape.tells_time() })
 }
 
 /// Stable is not enough: what tells about the server, the session or the transaction differs between the sides.

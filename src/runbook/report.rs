@@ -172,7 +172,7 @@ impl Conductor {
                     bucket,
                     forced: statement.and_then(|s| s.hints.route),
                 };
-                let choice = routing::choose(&policy, movable, &now);
+                let choice = routing::choose(&policy, movable.map(|_| ()), &now);
                 ("read", choice.side, choice.why.as_str().to_owned())
             }
             Action::Capture { .. } => ("write", policy.primary(), "captured by RETURNING".to_owned()),

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::{Buf, BytesMut};
 
-use super::batch::{After, Answered, Batch, Outcome, Run};
+use super::batch::{After, Answered, Batch, Outcome, Run, Voice};
 use super::peer::MAX_BACKEND_MESSAGE;
 use super::tally::Class;
 use super::transaction::{Control, Status};
@@ -29,6 +29,7 @@ impl Session {
                 Taken::NeedsMore => break,
             }
         }
+        moved |= self.hear_out(self.active.other())?;
         Ok(moved | self.notice_lost_peers()?)
     }
 
@@ -68,7 +69,8 @@ impl Session {
         let frame = inbound.get(self.answers.approved..self.answers.approved + header.len).unwrap_or_default();
         let mut replaced = BytesMut::new();
         let Answered { outcome, done, undone } = batch.take(frame, &mut replaced);
-        let commit = done.as_ref().map(|run| self.transaction_after(run)).unwrap_or_default();
+        let on_primary = self.primary() == side;
+        let commit = done.as_ref().filter(|_| on_primary).map_or(0, |run| self.transaction_after(run));
         let Some(peer) = self.peers.get_mut(side) else { return Ok(Taken::NeedsMore) };
         let inbound = &mut peer.channel.inbound;
         match outcome {
@@ -104,7 +106,7 @@ impl Session {
         let mut committed = match &run.after {
             After::Control(control) => {
                 self.transaction.status = match control {
-                    Control::Begin => Status::Open,
+                    Control::Begin(_) => Status::Open,
                     Control::Commit | Control::Rollback => Status::Idle,
                     _ => self.transaction.status,
                 };
@@ -134,7 +136,7 @@ impl Session {
         let Some(peer) = self.peers.get_mut(side) else { return Ok(Taken::NeedsMore) };
         let inbound = &mut peer.channel.inbound;
         self.answers.seal(inbound, &mut self.client.outbound);
-        let frame = inbound.split_to(crate::wire::HEADER + 1);
+        let mut frame = inbound.split_to(crate::wire::HEADER + 1);
         let status = frame.last().copied().and_then(Status::from_byte).ok_or(End::Backend(side))?;
         let Some(mut batch) = peer.batches.pop_front() else { return Ok(Taken::Frame) };
         let calm = peer.batches.is_empty();
@@ -142,12 +144,47 @@ impl Session {
             self.statements.undo(&name, former);
         }
         if let Some(replay) = batch.take_replay_if_failed() {
-            self.fall_back(side, replay);
+            self.fall_back(side, &replay);
             return Ok(Taken::Frame);
         }
-        self.count_answer(side, &mut batch);
-        let is_primary = self.policy.as_ref().is_none_or(|p| p.primary() == side);
-        let committed = if is_primary { self.transaction.ready(status, batch.failed) } else { 0 };
+        if batch.voice == Voice::Silent {
+            if calm {
+                self.calm_down();
+            }
+            return Ok(Taken::Frame);
+        }
+        if batch.voice != Voice::ReadyOnly {
+            self.count_answer(side, &mut batch);
+        }
+        let committed = match self.primary() == side {
+            true => {
+                let committed = self.transaction.ready(status, batch.failed);
+                self.transaction.ran(batch.footprint);
+                committed
+            }
+            false if self.transaction.lives_on_secondary() => {
+                self.transaction.status = status;
+                if status == Status::Idle {
+                    self.ended_there();
+                }
+                0
+            }
+            false if batch.failed && self.transaction.status == Status::Open => {
+                self.fail_transaction();
+                return Ok(Taken::Frame);
+            }
+            false => {
+                // The read ran in no transaction there; the client's is open all the same.
+                frame.last_mut().into_iter().for_each(|byte| *byte = self.transaction.status.byte());
+                0
+            }
+        };
+        if let Voice::NoReady { rest } = batch.voice {
+            if !batch.failed {
+                return Ok(Taken::Frame);
+            }
+            self.client.inbound.advance(rest.min(self.client.inbound.len()));
+        }
         if calm && self.transaction.status == Status::Idle {
             self.statements.close_portals();
         }
@@ -162,7 +199,7 @@ impl Session {
     }
 
     /// Nothing is owed any more: the next request chooses anew; without an open transaction it does so under the policy of then.
-    fn calm_down(&mut self) {
+    pub(super) fn calm_down(&mut self) {
         self.active = self.primary();
         if self.transaction.status == Status::Idle && self.withheld.is_none() {
             self.policy = None;
@@ -210,16 +247,6 @@ impl Session {
         }
     }
 
-    /// The secondary has failed before the first byte of its answer: the primary answers in its place.
-    fn fall_back(&mut self, side: Side, replay: Vec<u8>) {
-        self.worker.context.tally.backend_error(side);
-        self.active = self.primary();
-        self.fallback = true;
-        let mut again = BytesMut::from(replay.as_slice());
-        again.extend_from_slice(&self.client.inbound);
-        self.client.inbound = again;
-    }
-
     /// A backend that has closed: the secondary is only missed, the primary ends the session.
     fn notice_lost_peers(&mut self) -> Result<bool, End> {
         let mut moved = false;
@@ -233,18 +260,20 @@ impl Session {
                 }
                 return Err(End::Backend(side));
             }
-            let mut batch = peer.batches.pop_front();
+            if side == self.active {
+                self.answers.seal(&mut peer.channel.inbound, &mut self.client.outbound);
+            }
+            let mut owed = peer.batches.drain(..).find(|b| b.voice != Voice::Silent);
             *self.peers.get_mut(side) = None;
             self.statements.lost(side);
             self.publish_cancel_targets();
             moved = true;
-            match batch.as_mut().map(Batch::take_replay) {
-                Some(Some(replay)) => {
+            match owed.as_mut().and_then(Batch::take_replay) {
+                Some(replay) => {
                     self.answers = super::Passing::default();
-                    self.fall_back(side, replay);
+                    self.fall_back(side, &replay);
                 }
-                Some(None) => return Err(End::Backend(side)),
-                None => {}
+                None => self.lose_secondary(side, owed.as_ref())?,
             }
         }
         Ok(moved)

@@ -8,7 +8,7 @@ use bytes::BytesMut;
 
 use super::statements::Prepared;
 use super::tally::Class;
-use super::transaction::Control;
+use super::transaction::{Control, Footprint};
 use crate::routing::{Cut, Why};
 use crate::rows::Answer;
 use crate::shadow::Sample;
@@ -80,6 +80,26 @@ pub struct Batch {
     pub rewritten: Option<Rc<Rewritten>>,
     pub sent: Instant,
     pub read: Option<Read>,
+    /// What it leaves in the transaction around it, if it ran on the primary.
+    pub footprint: Footprint,
+    /// It opens a transaction, and does nothing else that matters.
+    pub begins: bool,
+    pub voice: Voice,
+}
+
+/// What the client hears of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Voice {
+    Full,
+    /// The client's own messages with a Sync of ours behind them: no ReadyForQuery. Unless they have failed: then so many bytes
+    /// that the client sent behind them are skipped, up to its own Sync.
+    NoReady {
+        rest: usize,
+    },
+    /// pgduet's own statement in the place of the client's: the ReadyForQuery alone.
+    ReadyOnly,
+    /// pgduet's own statement: nothing.
+    Silent,
 }
 
 /// Whether a batch's frames are looked at.
@@ -140,7 +160,19 @@ impl Batch {
             rewritten: None,
             sent: Instant::now(),
             read: None,
+            footprint: Footprint::Nothing,
+            begins: false,
+            voice: Voice::Full,
         }
+    }
+
+    /// A statement of pgduet's own.
+    pub fn own(voice: Voice) -> Self {
+        Batch { voice, ..Batch::new(Class::Other, Care::Frames, false) }
+    }
+
+    fn is_own(&self) -> bool {
+        matches!(self.voice, Voice::ReadyOnly | Voice::Silent)
     }
 
     /// Whether a frame of this type may pass without being looked at, even before it has arrived whole.
@@ -150,6 +182,7 @@ impl Batch {
         match tag {
             back::READY_FOR_QUERY => false,
             _ if self.care == Care::End => true,
+            _ if self.is_own() => false,
             _ if asynchronous => self.read.as_ref().is_none_or(|r| r.replay.is_none()),
             _ if bulk => self.read.as_ref().is_none_or(|r| r.replay.is_none() && r.sample.is_none()) && !self.cuts(),
             _ => false,
@@ -162,6 +195,11 @@ impl Batch {
 
     /// Takes one whole frame, not a ReadyForQuery. What replaces it is written to `out`.
     pub fn take(&mut self, frame: &[u8], out: &mut BytesMut) -> Answered {
+        if self.is_own() {
+            self.failed |= frame.first() == Some(&back::ERROR);
+            let told = matches!(frame.first(), Some(&(back::NOTIFICATION | back::PARAMETER_STATUS)));
+            return if told { Outcome::Pass } else { Outcome::Drop }.alone();
+        }
         let answered = self.take_step(frame, out);
         match &mut self.read {
             Some(read) => read.take(frame, answered, out),
@@ -264,6 +302,11 @@ impl Batch {
 }
 
 impl Read {
+    /// A read that is counted, and nothing more.
+    pub fn counted(why: Why) -> Self {
+        Read { why, replay: None, prelude: BytesMut::new(), sample: None, answer: Answer::default() }
+    }
+
     /// Keeps the first frames of a secondary's answer back until it is clear that the secondary can answer.
     fn take(&mut self, frame: &[u8], answered: Answered, out: &mut BytesMut) -> Answered {
         if self.sample.is_some() {

@@ -12,6 +12,7 @@ mod batch;
 mod context;
 mod handshake;
 mod peer;
+mod reading;
 pub mod registry;
 mod requests;
 mod resolved;
@@ -197,6 +198,7 @@ impl Session {
     /// Sends what is to be sent and reads what is there. Ready once anything has arrived (or an awaited acknowledgement has).
     fn poll_sockets(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), End>> {
         let mut moved = self.flush_client(cx)? | self.flush_active(cx)?;
+        self.flush_other(cx);
         if let Some(withheld) = &mut self.withheld
             && Pin::new(&mut withheld.wait).poll(cx).is_ready()
         {
@@ -252,6 +254,14 @@ impl Session {
         }
         let is_full = self.client.inbound.len() >= BACK_PRESSURE || peer.channel.outbound.len() >= BACK_PRESSURE;
         Ok(was_full && !is_full)
+    }
+
+    /// The side that is not active hears statements of pgduet's own at most.
+    fn flush_other(&mut self, cx: &mut TaskContext<'_>) {
+        let Some(peer) = self.peers.get_mut(self.active.other()) else { return };
+        if !peer.channel.outbound.is_empty() && peer.channel.flush_with(cx, &[]).is_err() {
+            peer.broken = true;
+        }
     }
 
     fn fill_client(&mut self, cx: &mut TaskContext<'_>) -> Result<bool, End> {

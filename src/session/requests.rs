@@ -9,18 +9,14 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
-use super::answers::{FALLBACK, class_of};
-use super::batch::{Batch, Care, Read, Run, Step};
+use super::answers::class_of;
+use super::batch::{After, Batch, Care, Run, Step};
 use super::resolved::{Mark, Resolved, SingleRead};
 use super::statements::Prepared;
 use super::tally::Class;
-use super::transaction::Status;
+use super::transaction::{Control, Footprint};
 use super::{BACK_PRESSURE, End, Moved, Session};
-use crate::config::{Freshness, KeySource};
-use crate::link::ledger::LinkState;
-use crate::routing::{self, Choice, Cut, Policy, Situation, Transaction, Why};
-use crate::rows::Answer;
-use crate::shadow::Sample;
+use crate::routing::{Cut, Policy};
 use crate::side::Side;
 use crate::wire::{Bind, CloseOrDescribe, HEADER, Header, Parse, ResultFormats, Writer, front};
 
@@ -28,7 +24,7 @@ use crate::wire::{Bind, CloseOrDescribe, HEADER, Header, Parse, ResultFormats, W
 const GATHERED: usize = 64 << 10;
 
 /// What became of a request.
-enum Took {
+pub(super) enum Took {
     It,
     NeedsMore,
     Needs(Side),
@@ -61,10 +57,16 @@ impl Session {
         let waits =
             self.requests.approved + self.peers.get(self.active).as_ref().map_or(0, |p| p.channel.outbound.len());
         let on_secondary = self.policy.as_ref().is_some_and(|p| p.primary() != self.active);
-        waits < BACK_PRESSURE && !(on_secondary && self.owes(self.active))
+        waits < BACK_PRESSURE && !(on_secondary && self.owes(self.active) && !self.goes_on_there())
     }
 
-    fn owes(&self, side: Side) -> bool {
+    /// In a transaction that lives on the secondary, the messages up to a Sync belong together.
+    fn goes_on_there(&self) -> bool {
+        let last = self.peers.get(self.active).as_ref().and_then(|p| p.batches.back());
+        self.transaction.lives_on_secondary() && last.is_some_and(|b| b.open)
+    }
+
+    pub(super) fn owes(&self, side: Side) -> bool {
         self.peers.get(side).as_ref().is_some_and(|p| !p.batches.is_empty())
     }
 
@@ -156,7 +158,13 @@ impl Session {
     fn plan(&mut self, policy: &Arc<Policy>, header: Header) -> Result<Took, End> {
         // From here on messages are taken apart: what was approved before goes first.
         self.seal_requests();
+        if self.transaction.lives_on_secondary() {
+            return self.plan_there(policy, header);
+        }
         let calm = !self.owes(self.active);
+        if !calm && self.waits_for_begin(policy) {
+            return Ok(Took::NeedsMore);
+        }
         if header.tag == front::QUERY {
             return match self.client.inbound.len() >= header.len {
                 true => self.plan_query(policy, header),
@@ -179,7 +187,7 @@ impl Session {
         }
     }
 
-    fn resolve(&self, policy: &Policy, sql: &[u8]) -> Resolved {
+    pub(super) fn resolve(&self, policy: &Policy, sql: &[u8]) -> Resolved {
         Resolved::new(sql, policy, &self.names, &mut self.worker.verdicts.borrow_mut())
     }
 
@@ -197,7 +205,10 @@ impl Session {
         let sql = frame.get(HEADER..header.len - 1).unwrap_or_default();
         self.mark(&resolved, sql);
         let side = choice.map_or(policy.primary(), |c| c.side);
+        self.settle_on(side, policy);
         let mut batch = Batch::new(class_of(&resolved.parts), Care::Frames, false);
+        batch.footprint = resolved.footprint();
+        batch.begins = resolved.only().is_some_and(|part| matches!(part.after, After::Control(Control::Begin(_))));
         batch.steps.extend(resolved.runs().map(Step::Run));
         batch.read = choice
             .zip(resolved.read.as_ref())
@@ -242,6 +253,10 @@ impl Session {
     /// Messages up to a Sync, all here, in a calm session: one read may move, all else goes to the primary.
     fn plan_gathered(&mut self, policy: &Arc<Policy>, len: usize) -> Result<Took, End> {
         let whole = self.client.inbound.split_to(len);
+        if let Some(opening) = self.opening(policy, &whole) {
+            self.send_opening(policy, &opening, &whole)?;
+            return Ok(Took::It);
+        }
         let single = self.single_read(policy, &whole);
         let choice = single.as_ref().map(|s| self.choose(policy, &s.read));
         let side = choice.map_or(policy.primary(), |c| c.side);
@@ -250,6 +265,7 @@ impl Session {
             return Ok(Took::Needs(side));
         }
         self.active = side;
+        self.settle_on(side, policy);
         if let (Some(choice), Some(single)) = (choice, single) {
             let request = single.request(&whole);
             let read = self.read(policy, choice, &single.read, &single.statement.sql, &request, &whole);
@@ -259,16 +275,21 @@ impl Session {
                 peer.batches.push_back(batch);
             }
         }
-        let mut rest = &whole[..];
+        self.send_frames(policy, &whole)?;
+        Ok(Took::It)
+    }
+
+    pub(super) fn send_frames(&mut self, policy: &Arc<Policy>, frames: &[u8]) -> Result<(), End> {
+        let mut rest = frames;
         while let Ok(Some(header)) = Header::peek(rest, usize::MAX) {
             let Some((frame, tail)) = rest.split_at_checked(header.len) else { break };
             self.send_frame(policy, header.tag, frame)?;
             rest = tail;
         }
-        Ok(Took::It)
+        Ok(())
     }
 
-    fn put_back(&mut self, whole: &[u8]) {
+    pub(super) fn put_back(&mut self, whole: &[u8]) {
         let mut again = BytesMut::with_capacity(whole.len() + self.client.inbound.len());
         again.extend_from_slice(whole);
         again.extend_from_slice(&self.client.inbound);
@@ -276,7 +297,7 @@ impl Session {
     }
 
     /// If the messages run one statement, once, and it is a read: that one.
-    fn single_read(&self, policy: &Policy, whole: &[u8]) -> Option<Single> {
+    pub(super) fn single_read(&self, policy: &Policy, whole: &[u8]) -> Option<Single> {
         let mut parsed: Option<Rc<Prepared>> = None;
         let mut single: Option<Single> = None;
         let mut executed = false;
@@ -296,11 +317,16 @@ impl Session {
                         None => Rc::clone(self.statements.get(bind.statement)?),
                     };
                     let resolved = statement.resolved(policy.generation, |sql| self.resolve(policy, sql));
-                    let read = resolved.read.clone()?;
+                    let mut read = resolved.read.clone()?;
+                    read.lasting = !bind.portal.is_empty();
                     let (parameters, formats) = (bind.parameters.to_vec(), bind.result_formats.to_vec());
                     single = Some(Single { statement, read, parameters, formats });
                 }
-                front::EXECUTE if !executed => executed = true,
+                front::EXECUTE if !executed => {
+                    executed = true;
+                    let (_, max_rows) = crate::wire::cstr(frame.get(HEADER..)?)?;
+                    single.as_mut()?.read.lasting |= max_rows != [0; 4];
+                }
                 front::DESCRIBE | front::SYNC => {}
                 _ => return None,
             }
@@ -309,7 +335,7 @@ impl Session {
     }
 
     /// One message of the extended protocol (or a function call), to the active side.
-    fn send_one(&mut self, policy: &Arc<Policy>, header: Header) -> Result<Took, End> {
+    pub(super) fn send_one(&mut self, policy: &Arc<Policy>, header: Header) -> Result<Took, End> {
         if self.client.inbound.len() < header.len {
             return Ok(Took::NeedsMore);
         }
@@ -339,7 +365,10 @@ impl Session {
                     "a function call may write anything",
                 );
                 self.put(frame);
-                self.batch(|b| b.open = false);
+                self.batch(|b| {
+                    b.open = false;
+                    b.footprint = Footprint::Any;
+                });
             }
             _ => self.put(frame),
         }
@@ -360,7 +389,7 @@ impl Session {
         }
     }
 
-    fn batch(&mut self, change: impl FnOnce(&mut Batch)) {
+    pub(super) fn batch(&mut self, change: impl FnOnce(&mut Batch)) {
         if let Some(batch) = self.peers.get_mut(self.active).as_mut().and_then(|p| p.batches.back_mut()) {
             change(batch);
         }
@@ -412,7 +441,7 @@ impl Session {
     }
 
     /// What a prepared statement's rows lose on the active side, and whether it is a write.
-    fn resolved(&self, policy: &Policy, prepared: &Prepared) -> Rc<Resolved> {
+    pub(super) fn resolved(&self, policy: &Policy, prepared: &Prepared) -> Rc<Resolved> {
         prepared.resolved(policy.generation, |sql| self.resolve(policy, sql))
     }
 
@@ -474,13 +503,21 @@ impl Session {
         let mut run = Run::plain();
         let prepared = self.statements.portal(portal).cloned();
         let resolved = prepared.as_ref().map(|p| self.resolved(policy, p));
+        let footprint = resolved.as_ref().map_or(Footprint::Any, |r| r.footprint());
+        self.batch(|b| b.footprint = b.footprint.max(footprint));
         if let (Some(prepared), Some(resolved)) = (&prepared, &resolved) {
             self.mark(resolved, &prepared.sql);
+            self.set_on_primary_too(resolved, &prepared.sql);
+            self.count_there(resolved);
             if let Some(part) = resolved.only() {
                 run.cut = self.cut_of(policy, Some(prepared));
                 run.after = part.after.clone();
                 let class = part.class;
-                self.batch(|b| b.class = class);
+                let begins = matches!(part.after, After::Control(Control::Begin(_)));
+                self.batch(|b| {
+                    b.class = class;
+                    b.begins |= begins;
+                });
             }
         }
         match run.cut {
@@ -499,7 +536,7 @@ impl Session {
     // ---- what both have in common
 
     /// Remembers what the session has to know of statements that are sent, and counts uncaptured writes.
-    fn mark(&mut self, resolved: &Resolved, sql: &[u8]) {
+    pub(super) fn mark(&mut self, resolved: &Resolved, sql: &[u8]) {
         for part in &resolved.parts {
             if let Some(reason) = part.uncaptured {
                 self.worker.context.count_uncaptured(part.fingerprint, sql, reason);
@@ -522,94 +559,12 @@ impl Session {
             }
         }
     }
-
-    fn choose(&mut self, policy: &Policy, read: &SingleRead) -> Choice {
-        if std::mem::take(&mut self.fallback) {
-            return Choice { side: policy.primary(), why: FALLBACK };
-        }
-        let bucket = self.bucket(read);
-        let ledger = &self.worker.context.ledger;
-        let now = Situation {
-            transaction: match self.transaction.status {
-                Status::Idle => Transaction::None,
-                Status::Open | Status::Failed => Transaction::Special,
-            },
-            answers_under_way: self.owes(self.active),
-            pinned: self.pinned,
-            fresh: match self.worker.context.config.reads.freshness {
-                Freshness::Any => true,
-                Freshness::Session => ledger.applied() >= self.last_write,
-                Freshness::Within(bound) => ledger.report().lag_seconds <= bound.as_secs_f64(),
-            },
-            link_up: ledger.state().carries(),
-            bucket,
-            forced: read.forced,
-        };
-        routing::choose(policy, read.movable, &now)
-    }
-
-    /// The bucket of the first key that is present, in the order of `reads.key`.
-    fn bucket(&self, read: &SingleRead) -> u16 {
-        let identity = &self.login.identity;
-        let parameter = |name: &str| identity.parameters.iter().find(|(k, _)| k == name).map(|(_, v)| v.as_str());
-        let from = |source: &KeySource| match source {
-            KeySource::Comment => read.key.as_deref().map(routing::bucket),
-            KeySource::Setting => self.routing_key.setting,
-            KeySource::Connection => Some(self.routing_key.connection),
-            KeySource::User => Some(routing::bucket(&identity.user)),
-            KeySource::ApplicationName => parameter("application_name").map(routing::bucket),
-            KeySource::Address => self.client.stream().peer_addr().ok().map(|a| routing::bucket(&a.ip().to_string())),
-            KeySource::Column => None,
-        };
-        self.worker.context.config.reads.key.iter().find_map(from).unwrap_or(self.routing_key.connection)
-    }
-
-    /// `request`: what a shadow read would send; `whole`: what the client sent.
-    fn read(
-        &self,
-        policy: &Policy,
-        choice: Choice,
-        read: &SingleRead,
-        sql: &[u8],
-        request: &[u8],
-        whole: &[u8],
-    ) -> Read {
-        let on_secondary = choice.side != policy.primary();
-        let sampled = read.movable.is_ok() && choice.why != Why::TransactionWrote && self.may_sample() && {
-            policy.shadow_sample.opens(rand::random::<u16>() % routing::BUCKETS)
-        };
-        let sample = sampled.then(|| {
-            Box::new(Sample {
-                fingerprint: read.fingerprint,
-                sql: sql.to_vec(),
-                request: request.to_vec(),
-                side: choice.side,
-                answer: Answer::default(),
-                took: std::time::Duration::ZERO,
-                identity: Arc::clone(&self.login.identity),
-            })
-        });
-        Read {
-            why: choice.why,
-            replay: on_secondary.then(|| whole.to_vec()),
-            prelude: BytesMut::new(),
-            sample,
-            answer: Answer::default(),
-        }
-    }
-
-    /// A shadow read has none of the session's state and none of its open transaction.
-    fn may_sample(&self) -> bool {
-        !self.pinned
-            && self.transaction.status == Status::Idle
-            && self.worker.context.ledger.state() == LinkState::Running
-    }
 }
 
 /// Messages that run one read, once.
-struct Single {
-    statement: Rc<Prepared>,
-    read: SingleRead,
+pub(super) struct Single {
+    pub statement: Rc<Prepared>,
+    pub read: SingleRead,
     parameters: Vec<u8>,
     formats: Vec<u8>,
 }

@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use super::batch::{After, Run};
 use super::tally::Class;
-use super::transaction::Control;
-use crate::routing::{Action, Cut, Names, Policy, Reading, Verdicts, Why, resolve};
+use super::transaction::{Control, Footprint};
+use crate::routing::{Action, Cut, Names, Policy, Reading, Traits, Verdicts, Why, resolve};
 use crate::side::Side;
 use crate::sql::{Fingerprint, Kind, Rewritten, Statement, calls_any, constant, rewrite, scan};
 
@@ -28,6 +28,7 @@ pub struct Part {
     pub cut: Cut,
     pub after: After,
     pub mark: Mark,
+    pub footprint: Footprint,
     pub class: Class,
     pub fingerprint: Fingerprint,
     /// Why it is an uncaptured write, if it is one.
@@ -37,10 +38,12 @@ pub struct Part {
 /// A text that is one read.
 #[derive(Clone, Debug)]
 pub struct SingleRead {
-    pub movable: Result<(), Why>,
+    pub movable: Result<Rc<Traits>, Why>,
     pub fingerprint: Fingerprint,
     pub key: Option<String>,
     pub forced: Option<Side>,
+    /// Its portal may outlive the messages that run it: inside a transaction it is the primary's.
+    pub lasting: bool,
 }
 
 #[derive(Debug)]
@@ -68,10 +71,11 @@ impl Resolved {
             let action = resolve(statement, text, policy, names, verdicts);
             if let (Action::Read(movable), 1) = (&action, script.statements.len()) {
                 read = Some(SingleRead {
-                    movable: *movable,
+                    movable: movable.clone(),
                     fingerprint: statement.fingerprint,
                     key: statement.hints.key.clone(),
                     forced: statement.hints.route,
+                    lasting: false,
                 });
             }
             let mut part = part(statement, text, names.reading, action, &mut insertions);
@@ -91,6 +95,7 @@ impl Resolved {
             cut: Cut::Nothing,
             after: After::Nothing,
             mark: Mark::Pins,
+            footprint: Footprint::Any,
             class: Class::Other,
             fingerprint: Fingerprint(0),
             uncaptured: Some("its quoting cannot be told under this client_encoding or standard_conforming_strings"),
@@ -101,6 +106,11 @@ impl Resolved {
     /// In the extended protocol a text is one statement.
     pub fn only(&self) -> Option<&Part> {
         self.parts.first()
+    }
+
+    /// What the text leaves in a transaction around it.
+    pub fn footprint(&self) -> Footprint {
+        self.parts.iter().map(|p| p.footprint).max().unwrap_or_default()
     }
 
     /// The runs that a simple query's answer consists of.
@@ -126,6 +136,7 @@ fn part(
         cut: Cut::Nothing,
         after: after(statement, text),
         mark: mark(statement, text, reading),
+        footprint: footprint(statement, text, &action),
         class: Class::Other,
         fingerprint: statement.fingerprint,
         uncaptured: None,
@@ -143,10 +154,27 @@ fn part(
     part
 }
 
+/// What it leaves in a transaction around it, once it has run on the primary.
+fn footprint(statement: &Statement, text: &[u8], action: &Action) -> Footprint {
+    match (&statement.kind, action) {
+        (_, Action::Read(Ok(_) | Err(Why::NotMirrored | Why::Unequal))) => Footprint::Read,
+        (Kind::Begin(_) | Kind::Savepoint(_) | Kind::RollbackTo(_) | Kind::Release(_), _) => Footprint::Nothing,
+        (Kind::Commit { chain: false } | Kind::Rollback { chain: false }, _) => Footprint::Nothing,
+        (Kind::Show(_) | Kind::Empty, _) => Footprint::Nothing,
+        (Kind::Set { name, .. }, _) if is_word(text, name, ROUTING_KEY) => Footprint::Nothing,
+        // Not SET TRANSACTION SNAPSHOT, which names a snapshot of the primary's.
+        (Kind::SetTransaction(modes), _) if modes.isolation.is_some() || modes.read_only.is_some() => {
+            Footprint::Nothing
+        }
+        _ => Footprint::Any,
+    }
+}
+
 fn after(statement: &Statement, text: &[u8]) -> After {
     let name = |span: &std::ops::Range<usize>| folded(text.get(span.clone()).unwrap_or_default());
     match &statement.kind {
-        Kind::Begin(_) => After::Control(Control::Begin),
+        Kind::Begin(modes) => After::Control(Control::Begin(*modes)),
+        Kind::SetTransaction(modes) => After::Control(Control::Modes(*modes)),
         Kind::Commit { .. } => After::Control(Control::Commit),
         Kind::Rollback { .. } | Kind::PrepareTransaction => After::Control(Control::Rollback),
         Kind::Savepoint(span) => After::Control(Control::Savepoint(name(span))),
@@ -183,7 +211,7 @@ fn mark(statement: &Statement, text: &[u8], reading: Reading) -> Mark {
             Mark::Reading(now)
         }
         Kind::Set { name, .. } | Kind::Reset(name) if is_word(text, name, ROUTING_KEY) => Mark::Nothing,
-        // Undone at the transaction's end, which a read that moves is never inside of.
+        // Undone at the transaction's end, and its reads stay on the primary up to then: see `footprint`.
         Kind::Set { local: true, .. } | Kind::SetRole { local: true } => Mark::Nothing,
         Kind::Set { .. } | Kind::Reset(_) | Kind::ResetAll | Kind::DiscardAll | Kind::Listen => Mark::Pins,
         Kind::SetRole { .. } | Kind::SetSessionAuthorization { .. } | Kind::SetSessionCharacteristics(_) => Mark::Pins,

@@ -44,6 +44,14 @@ pub struct ReadShape {
     pub server_local: bool,
 }
 
+impl ReadShape {
+    /// Whether it asks what time it is.
+    pub fn tells_time(&self) -> bool {
+        const CLOCKS: [&str; 5] = ["now", "statement_timestamp", "transaction_timestamp", "clock_timestamp", "age"];
+        self.functions.iter().any(|f| CLOCKS.contains(&f.name.as_str()))
+    }
+}
+
 /// Why a statement is not known to be a read that may move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {

@@ -1,6 +1,9 @@
 //! Reads: split by key and percentage, fresh for their own session, compared with the other side.
 
+#[path = "../support/mod.rs"]
 mod support;
+mod raw;
+mod transactions;
 
 use std::collections::BTreeSet;
 use std::io::Write;
