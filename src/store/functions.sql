@@ -1,3 +1,7 @@
+-- The journal's ops: 'k' a row's key, 'r' a row of a table without a key, 't' the whole table: all three announced to the ledger by
+-- the session that called. What no session can count is written in capitals, and counted by the link: 'K', 'R' and 'T' by triggers, 'T'
+-- by counters, 'E' for a table that was emptied or rewritten, 'D' for a statement.
+
 -- Capture: called in the RETURNING list of a client's own statement, in its own transaction, as whoever it is. A forged call
 -- can do no more than have a row copied again.
 CREATE OR REPLACE FUNCTION pgduet.capture(rel oid, VARIADIC key text[]) RETURNS void
@@ -13,6 +17,121 @@ CREATE OR REPLACE FUNCTION pgduet.capture_row(rel oid, VARIADIC "row" text[]) RE
 CREATE OR REPLACE FUNCTION pgduet.capture_table(rel oid) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS $$ BEGIN INSERT INTO pgduet.journal (rel, op, key) VALUES ($1, 't', '{}'); END $$;
+
+-- What a transaction changes out of sight (in a function, a DO block, a rule, a COPY) is told by the server's own counters of
+-- the transaction, and by the locks that it holds. The counters also count what was captured row by row, and what earlier
+-- transactions of the session did a moment ago; so the difference between two looks is what counts:
+--
+--   SELECT pgduet.capture_before();   -- a transaction begins, or goes on
+--   <the statement>                   -- in the same transaction
+--   SELECT pgduet.capture_changed();  -- in the same transaction
+--
+-- Without the first look everything that the counters hold counts as changed: too much is carried, never too little.
+-- A table's line is `inserted/updated/deleted/file`; the file is told only while the table is locked for this transaction alone,
+-- which is what TRUNCATE needs: counters do not show it.
+CREATE OR REPLACE FUNCTION pgduet.changes() RETURNS TABLE (rel oid, counts text)
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+    AS $$
+    WITH locked AS (
+        SELECT l.relation FROM pg_locks l WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND l.granted
+            AND (l.mode = 'AccessExclusiveLock'
+                OR current_setting('track_counts') = 'off' AND l.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock')))
+    SELECT c.oid, concat_ws('/', t.inserted, t.updated, t.deleted, coalesce(l.file, ''))
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        LEFT JOIN LATERAL (SELECT c.relfilenode::text FROM locked WHERE locked.relation = c.oid LIMIT 1) AS l (file) ON true
+        CROSS JOIN LATERAL (SELECT pg_stat_get_xact_tuples_inserted(c.oid), pg_stat_get_xact_tuples_updated(c.oid),
+            pg_stat_get_xact_tuples_deleted(c.oid)) AS t (inserted, updated, deleted)
+    WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pgduet')
+        AND (l.file IS NOT NULL OR t.inserted <> 0 OR t.updated <> 0 OR t.deleted <> 0)
+        AND NOT EXISTS (SELECT FROM pgduet.captures m WHERE m.rel = c.oid AND m.method <> 'r')
+    $$;
+
+CREATE OR REPLACE FUNCTION pgduet.capture_before() RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    PERFORM set_config('pgduet.before', coalesce((SELECT string_agg(c.rel || '=' || c.counts, ' ') FROM pgduet.changes() c),
+        ''), true);
+END $$;
+
+-- Journals 'T' for each table that was changed since the last look, 'E' for one that was truncated or rewritten; neither
+-- twice in a transaction. What triggers capture, or nobody carries, is left out.
+CREATE OR REPLACE FUNCTION pgduet.capture_changed() RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    former text[] := string_to_array(current_setting('pgduet.before', true), ' ');
+    known text[];
+BEGIN
+    WITH changed AS MATERIALIZED (
+        SELECT c.rel, c.counts, split_part(c.counts, '/', 4) AS file, split_part(split_part(f.line, '=', 2), '/', 4) AS former_file
+        FROM pgduet.changes() c LEFT JOIN unnest(former) AS f (line) ON f.line LIKE c.rel || '=%'
+        WHERE f.line IS DISTINCT FROM c.rel || '=' || c.counts),
+    noted AS MATERIALIZED (
+        SELECT j.rel FROM pgduet.journal j WHERE j.xid = pg_current_xact_id_if_assigned() AND j.op IN ('t', 'T', 'E')
+            AND EXISTS (SELECT FROM changed)),
+    journalled AS (
+        INSERT INTO pgduet.journal (rel, op, key)
+        SELECT c.rel, CASE WHEN c.file IS DISTINCT FROM coalesce(c.former_file, '') THEN 'E' ELSE 'T' END::"char", '{}'
+        FROM changed c WHERE c.rel NOT IN (SELECT n.rel FROM noted n))
+    SELECT NULL INTO known;
+    IF former IS NOT NULL THEN
+        PERFORM pgduet.capture_before();
+    END IF;
+END $$;
+
+-- A statement that the link runs on the secondary: DDL. `kind` is 'd', or 'a' where the statement makes a table out of a
+-- query (CREATE TABLE AS, SELECT INTO): that table's definition is written down instead of the text. Rows that the statement
+-- computed are for capture_changed() to note. The role is found here, not told: it is whom the statement will run as.
+CREATE OR REPLACE FUNCTION pgduet.capture_statement_in(kind "char", statement text, search_path text, settings jsonb)
+    RETURNS void LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    caller text := CASE current_setting('role') WHEN 'none' THEN session_user::text ELSE current_setting('role') END;
+    affected text;
+    made oid;
+BEGIN
+    SELECT string_agg(DISTINCT l.relation::text, ' ') INTO affected FROM pg_locks l
+        WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND l.granted AND l.relation >= 16384
+            AND l.mode IN ('AccessExclusiveLock', 'ExclusiveLock', 'ShareRowExclusiveLock', 'ShareLock');
+    IF kind = 'a' THEN
+        SELECT c.oid INTO made FROM pg_class c
+            WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND c.oid::text = ANY (string_to_array(affected, ' '))
+            ORDER BY c.cmin::text::bigint DESC, c.oid DESC LIMIT 1;
+        IF made IS NULL THEN
+            RETURN;
+        END IF;
+        statement := pgduet.definition(made);
+    END IF;
+    INSERT INTO pgduet.journal (rel, op, key) VALUES (coalesce(made, 0), 'D', ARRAY[kind::text, statement, caller, search_path,
+        settings::text, coalesce(affected, '')]);
+END $$;
+
+-- As whoever calls it, with the settings that a text's meaning hangs on.
+CREATE OR REPLACE FUNCTION pgduet.capture_statement(kind "char", statement text) RETURNS void
+    LANGUAGE sql VOLATILE
+    AS $$
+    SELECT pgduet.capture_statement_in($1, $2, pg_catalog.current_setting('search_path'), (
+        SELECT pg_catalog.jsonb_object_agg(s.name, pg_catalog.current_setting(s.name, true)) FROM pg_catalog.unnest(ARRAY[
+            'standard_conforming_strings', 'backslash_quote', 'array_nulls', 'transform_null_equals', 'xmloption', 'DateStyle',
+            'IntervalStyle', 'TimeZone', 'timezone_abbreviations', 'lc_monetary', 'default_text_search_config',
+            'check_function_bodies'
+        ]::pg_catalog.text[]) AS s (name)))
+    $$;
+
+-- A table that was made out of a query, as a statement: nothing but its columns.
+CREATE OR REPLACE FUNCTION pgduet.definition(rel oid) RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT format('CREATE %s IF NOT EXISTS %I.%I (%s)', CASE c.relpersistence WHEN 'u' THEN 'UNLOGGED TABLE' ELSE 'TABLE' END,
+        n.nspname, c.relname, (
+            SELECT string_agg(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)) || CASE
+                    WHEN a.attcollation <> t.typcollation THEN format(' COLLATE %s', a.attcollation::regcollation) ELSE '' END,
+                ', ' ORDER BY a.attnum)
+            FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+            WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped))
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1
+    $$;
 
 -- A value's text that says exactly the same whatever the caller's settings are: its type's output under pinned settings.
 CREATE OR REPLACE FUNCTION pgduet.exact(value anyelement) RETURNS text
@@ -35,5 +154,7 @@ BEGIN
 END $$;
 
 REVOKE ALL ON FUNCTION pgduet.advance(text, text, bigint, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pgduet.changes(), pgduet.definition(oid) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pgduet.capture(oid, text[]), pgduet.capture_row(oid, text[]), pgduet.capture_table(oid),
-    pgduet.exact(anyelement) TO PUBLIC;
+    pgduet.capture_before(), pgduet.capture_changed(), pgduet.capture_statement("char", text),
+    pgduet.capture_statement_in("char", text, text, jsonb), pgduet.exact(anyelement) TO PUBLIC;

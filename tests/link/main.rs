@@ -2,6 +2,7 @@
 
 mod cluster;
 mod measure;
+mod opaque;
 mod rig;
 mod types;
 
