@@ -70,6 +70,7 @@ pub fn serve(config: Config) -> Result<(), AppError> {
             .map_err(|e| AppError::Start(format!("listen: {}: {e}", context.config.listen)))?;
         println!("ready: proxy on {}, admin on {admin_address}", server.address);
         tokio::spawn(Arc::clone(&conductor).watch());
+        tokio::spawn(Arc::clone(&conductor).probe());
         tokio::spawn(engine.run(sampled, shutdown.clone()));
         stop.asked().await;
         tracing::info!("draining");

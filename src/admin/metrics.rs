@@ -59,6 +59,10 @@ fn describe() {
     describe_counter!("pgduet_errors_total", "Errors, by kind and by who is to blame.");
     describe_gauge!("pgduet_phase", "1 for the phase in force.");
     describe_gauge!("pgduet_read_percent", "Share of the buckets whose reads go to new, percent.");
+    describe_gauge!(
+        "pgduet_reads_withdrawn",
+        "1 while no read goes to the secondary because it is down or too far behind."
+    );
     describe_gauge!("pgduet_epoch", "Durable changes of policy so far.");
     describe_gauge!("pgduet_build_info", "1, with the version.");
 }
@@ -83,6 +87,8 @@ fn set(conductor: &Conductor) {
         gauge!("pgduet_phase", "phase" => phase.as_str()).set(f64::from(u8::from(phase == policy.phase)));
     }
     gauge!("pgduet_read_percent").set(policy.read_percent.to_f64());
+    let withdrawn = context.withdrawal.reason().is_some();
+    gauge!("pgduet_reads_withdrawn").set(f64::from(u8::from(withdrawn)));
     gauge!("pgduet_epoch").set(policy.epoch as f64);
     gauge!("pgduet_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     set_tally(&context.tally);

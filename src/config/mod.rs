@@ -145,6 +145,21 @@ pub struct Reads {
     pub percent: Percent,
     pub key: Vec<KeySource>,
     pub freshness: Freshness,
+    /// A read that has had no answer from the secondary for so long is asked of the primary. Zero: never.
+    #[serde(deserialize_with = "values::duration")]
+    pub first_byte_timeout: Duration,
+    /// A secondary further behind than this is asked nothing.
+    #[serde(deserialize_with = "values::duration")]
+    pub max_lag: Duration,
+    /// How often the secondary is asked whether it answers.
+    #[serde(deserialize_with = "values::duration")]
+    pub probe: Duration,
+    /// Without an answer for so long it is down.
+    #[serde(deserialize_with = "values::duration")]
+    pub probe_timeout: Duration,
+    /// How long all has to be well before withdrawn reads return.
+    #[serde(deserialize_with = "values::duration")]
+    pub return_after: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -269,6 +284,11 @@ impl Default for Reads {
             percent: Percent::ZERO,
             key: vec![KeySource::Comment, KeySource::Setting, KeySource::Connection],
             freshness: Freshness::Session,
+            first_byte_timeout: Duration::from_secs(10),
+            max_lag: Duration::from_secs(10),
+            probe: Duration::from_millis(250),
+            probe_timeout: Duration::from_secs(2),
+            return_after: Duration::from_secs(2),
         }
     }
 }

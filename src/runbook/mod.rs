@@ -11,6 +11,7 @@
 
 mod change;
 mod gates;
+mod probe;
 mod report;
 mod watch;
 

@@ -118,6 +118,7 @@ impl Conductor {
             reads: json!({
                 "old_total": tally.reads_on(Side::Old), "new_total": tally.reads_on(Side::New),
                 "fallback_total": sum(Why::Fallback), "stale_total": sum(Why::Stale),
+                "withdrawn": self.context.withdrawal.reason().map(|r| r.as_str()),
             }),
             shadow: self.shadow_json(),
             uncaptured_total: tally.uncaptured.load(Relaxed),
@@ -168,7 +169,7 @@ impl Conductor {
                     answers_under_way: false,
                     pinned: false,
                     fresh: true,
-                    link_up: self.context.ledger.state().carries(),
+                    link_up: self.context.ledger.state().carries() && self.context.withdrawal.reason().is_none(),
                     bucket,
                     forced: statement.and_then(|s| s.hints.route),
                 };

@@ -175,6 +175,11 @@ impl Batch {
         matches!(self.voice, Voice::ReadyOnly | Voice::Silent)
     }
 
+    /// It is a read on the secondary, and nothing of its answer was passed on yet.
+    pub fn may_fall_back(&self) -> bool {
+        self.read.as_ref().is_some_and(|r| r.replay.is_some())
+    }
+
     /// Whether a frame of this type may pass without being looked at, even before it has arrived whole.
     pub fn passes(&self, tag: u8) -> bool {
         let asynchronous = matches!(tag, back::NOTICE | back::NOTIFICATION | back::PARAMETER_STATUS);

@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 
 use super::registry::Registry;
 use super::tally::Tally;
+use super::withdrawal::Withdrawal;
 use crate::auth::Verifier;
 use crate::backend::login::{Address, Credentials, Identity};
 use crate::config::Config;
@@ -36,6 +37,7 @@ pub struct Context {
     pub registry: Arc<Registry>,
     pub ledger: Arc<Ledger>,
     pub tally: Tally,
+    pub withdrawal: Withdrawal,
     pub samples: Arc<Samples>,
     pub shutdown: Shutdown,
     /// Rung when a session has changed the schema.
@@ -67,6 +69,7 @@ impl Context {
             registry,
             ledger,
             tally: Tally::default(),
+            withdrawal: Withdrawal::default(),
             samples,
             shutdown,
             schema_changed: Notify::new(),

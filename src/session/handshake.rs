@@ -241,6 +241,7 @@ fn session(
         answers: Passing::default(),
         withheld: None,
         fallback: false,
+        way: Default::default(),
         closing: Some(Box::pin(closing)),
     };
     *session.peers.get_mut(primary) = Some(Peer::new(backend.channel, backend.key));
@@ -251,20 +252,22 @@ fn session(
 impl Session {
     /// Connects to a side that a request needs. Without the secondary, the primary serves; without the primary, there is no session.
     pub(super) async fn connect(&mut self, side: Side) -> Result<(), End> {
-        match log_in(&self.worker, &self.login, side).await {
-            Ok(backend) => {
-                *self.peers.get_mut(side) = Some(Peer::new(backend.channel, backend.key));
-                self.publish_cancel_targets();
-                Ok(())
-            }
-            Err(error) if side != self.primary() => {
-                tracing::warn!(%side, %error, "no connection for a read; the primary answers");
-                self.worker.context.tally.backend_error(side);
-                self.fallback = true;
-                Ok(())
-            }
-            Err(error) => Err(End::Login(side, error)),
-        }
+        let (worker, login) = (Rc::clone(&self.worker), Arc::clone(&self.login));
+        let attempt = log_in(&worker, &login, side);
+        let backend = match side == self.primary() {
+            true => attempt.await.map_err(|error| End::Login(side, error))?,
+            false => match self.reach_secondary(attempt).await {
+                Some(backend) => backend,
+                None => {
+                    self.worker.context.tally.backend_error(side);
+                    self.fallback = true;
+                    return Ok(());
+                }
+            },
+        };
+        *self.peers.get_mut(side) = Some(Peer::new(backend.channel, backend.key));
+        self.publish_cancel_targets();
+        Ok(())
     }
 
     pub(super) fn publish_cancel_targets(&self) {

@@ -11,6 +11,7 @@ mod answers;
 mod batch;
 mod context;
 mod handshake;
+mod patience;
 mod peer;
 mod reading;
 pub mod registry;
@@ -19,6 +20,7 @@ mod resolved;
 mod statements;
 pub mod tally;
 mod transaction;
+mod withdrawal;
 
 use std::future::Future;
 use std::io;
@@ -32,6 +34,7 @@ use bytes::{Buf, BytesMut};
 
 pub use context::{Context, Login, Uncaptured, User, Worker};
 pub use handshake::{begin, read_users};
+pub use withdrawal::{Withdrawal, Withdrawn};
 
 use crate::backend::login::LoginError;
 use crate::link::ledger::{AckWait, Cycle};
@@ -133,6 +136,7 @@ pub struct Session {
     withheld: Option<Withheld>,
     /// The next batch was tried on the secondary in vain.
     fallback: bool,
+    way: patience::Way,
     /// Rings when the process is to end; none once it has rung.
     closing: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
@@ -207,6 +211,7 @@ impl Session {
         }
         moved |= self.fill_client(cx)?;
         moved |= self.fill_peers(cx)?;
+        moved |= self.watch_secondary(cx);
         if self.closing.as_mut().is_some_and(|bell| bell.as_mut().poll(cx).is_ready()) {
             self.closing = None;
         }

@@ -74,7 +74,9 @@ impl Session {
                 Freshness::Session => ledger.applied() >= self.last_write,
                 Freshness::Within(bound) => ledger.report().lag_seconds <= bound.as_secs_f64(),
             },
-            link_up: ledger.state().carries(),
+            link_up: ledger.state().carries()
+                && self.worker.context.withdrawal.reason().is_none()
+                && self.way.has_way(),
             bucket: self.bucket(read),
             forced: read.forced,
         };

@@ -2,6 +2,7 @@
 
 #[path = "../support/mod.rs"]
 mod support;
+mod outage;
 mod raw;
 mod transactions;
 
