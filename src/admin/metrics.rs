@@ -122,7 +122,7 @@ fn set_shadow(conductor: &Conductor) {
         ("raced", totals.raced_total),
         ("inconclusive", totals.inconclusive_total),
         ("failed", totals.failed_total),
-        ("dropped", conductor.context.samples.dropped.load(Relaxed)),
+        ("dropped", conductor.context.samples.dropped.load(Relaxed) + totals.over_budget_total),
     ];
     for (outcome, total) in outcomes {
         counter!("pgduet_shadow_total", "outcome" => outcome).absolute(total);

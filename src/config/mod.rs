@@ -172,8 +172,16 @@ pub struct Shadow {
     /// A comparison that takes longer is given up and counted.
     #[serde(deserialize_with = "values::duration")]
     pub timeout: Duration,
-    /// Findings kept, by statement fingerprint.
+    /// Statements kept, by fingerprint.
     pub max_findings: usize,
+    /// Comparisons of one statement a second, at most. Zero: no budget.
+    pub per_statement: u32,
+    /// Relative difference up to which floats are equal.
+    pub float_tolerance: f64,
+    /// Rows of an answer that are kept while a suspicion is confirmed.
+    pub max_rows: usize,
+    /// Findings show values of the rows that differ.
+    pub show_values: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -301,6 +309,10 @@ impl Default for Shadow {
             max_queue: 256,
             timeout: Duration::from_secs(10),
             max_findings: 1000,
+            per_statement: 0,
+            float_tolerance: 1e-9,
+            max_rows: 20_000,
+            show_values: false,
         }
     }
 }

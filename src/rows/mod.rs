@@ -1,5 +1,8 @@
 //! Row sets, compared without keeping them.
 
+mod detail;
 mod digest;
+mod value;
 
-pub use digest::{Answer, Digest};
+pub use detail::{Detail, Difference, Order, Rules, SortColumn};
+pub use digest::{Answer, Digest, Ending};

@@ -197,7 +197,8 @@ impl Conductor {
 impl Conductor {
     fn shadow_json(&self) -> Value {
         let mut totals = json!(self.findings.totals());
-        totals["dropped_total"] = json!(self.context.samples.dropped.load(Relaxed));
+        let over_budget = totals["over_budget_total"].as_u64().unwrap_or_default();
+        totals["dropped_total"] = json!(self.context.samples.dropped.load(Relaxed) + over_budget);
         totals
     }
 }

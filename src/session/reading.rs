@@ -122,6 +122,7 @@ impl Session {
                 answer: Answer::default(),
                 took: std::time::Duration::ZERO,
                 identity: Arc::clone(&self.login.identity),
+                catalog: Arc::clone(policy.catalog.get(policy.primary())),
             })
         });
         Read {

@@ -581,6 +581,7 @@ impl Single {
             .u16((self.formats.len() / 2) as u16)
             .bytes(&self.formats)
             .end();
+        Writer::begin(&mut out, front::DESCRIBE).u8(b'P').cstr(b"").end();
         Writer::execute(&mut out, b"", 0);
         Writer::empty(&mut out, front::SYNC);
         out.to_vec()

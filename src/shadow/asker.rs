@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::backend::login::{Address, Backend, Identity, LoginError, login, next_frame};
+use crate::backend::login::{Address, Backend, Identity, LoginError, cancel, login, next_frame};
 use crate::net::Channel;
-use crate::rows::Answer;
+use crate::rows::{Answer, Detail, Ending, Rules};
 use crate::side::{BySide, Side};
 use crate::wire::{Writer, back};
 
@@ -25,6 +25,20 @@ pub struct Asker {
     side: Side,
     identity: Arc<Identity>,
     channel: Channel,
+    cancel: (Address, (i32, i32), Duration),
+    /// A request is under way: dropped now, the server is asked to give it up.
+    busy: bool,
+}
+
+impl Drop for Asker {
+    fn drop(&mut self) {
+        if self.busy && tokio::runtime::Handle::try_current().is_ok() {
+            let (address, key, limit) = self.cancel.clone();
+            tokio::spawn(async move {
+                let _ = cancel(&address, key, limit).await;
+            });
+        }
+    }
 }
 
 impl Askers {
@@ -43,8 +57,12 @@ impl Askers {
         }
         let address = self.addresses.get(side);
         let credentials = identity.credentials.get(side);
-        let Backend { channel, .. } = login(address, credentials, &identity.parameters, self.connect).await?;
-        Ok(Asker { side, identity: Arc::clone(identity), channel })
+        let Backend { channel, key, .. } = login(address, credentials, &identity.parameters, self.connect).await?;
+        let cancel = (address.clone(), key, self.connect);
+        let mut asker = Asker { side, identity: Arc::clone(identity), channel, cancel, busy: false };
+        // What is asked is known to be a read; should it not be one, it fails.
+        asker.run("SET default_transaction_read_only = on").await?;
+        Ok(asker)
     }
 
     pub fn give_back(&self, asker: Asker) {
@@ -59,14 +77,33 @@ impl Askers {
 impl Asker {
     /// Sends a request and digests its answer as it streams past.
     pub async fn ask(&mut self, request: &[u8]) -> Result<Answer, LoginError> {
-        self.channel.outbound.extend_from_slice(request);
         let mut answer = Answer::default();
+        self.each_frame(request, |frame| answer.take(frame)).await?;
+        Ok(answer)
+    }
+
+    /// The same, with what a closer look needs.
+    pub async fn ask_closely(&mut self, request: &[u8], rules: &Rules) -> Result<(Answer, Detail), LoginError> {
+        let mut answer = Answer::default();
+        let mut detail = Detail::new(rules.clone());
+        let both = |frame: &[u8]| {
+            answer.take(frame);
+            detail.take(frame);
+        };
+        self.each_frame(request, both).await?;
+        Ok((answer, detail))
+    }
+
+    async fn each_frame(&mut self, request: &[u8], mut take: impl FnMut(&[u8])) -> Result<(), LoginError> {
+        self.channel.outbound.extend_from_slice(request);
+        self.busy = true;
         loop {
             let frame = next_frame(&mut self.channel, MAX_MESSAGE).await?;
-            answer.take(&frame);
+            take(&frame);
             if frame.first() == Some(&back::READY_FOR_QUERY) {
+                self.busy = false;
                 self.channel.release_buffers();
-                return Ok(answer);
+                return Ok(());
             }
         }
     }
@@ -75,9 +112,9 @@ impl Asker {
     pub async fn run(&mut self, sql: &str) -> Result<(), LoginError> {
         let mut request = bytes::BytesMut::new();
         Writer::query(&mut request, sql.as_bytes());
-        match self.ask(&request).await? {
-            Answer::Rows(_) => Ok(()),
-            Answer::Error(_) => Err(LoginError::Protocol),
+        match self.ask(&request).await?.ending {
+            Ending::Rows(_) => Ok(()),
+            Ending::Error(_) => Err(LoginError::Protocol),
         }
     }
 }

@@ -20,6 +20,10 @@ pub enum Outcome {
     Mismatched {
         old: String,
         new: String,
+        /// How they differ, in words.
+        what: &'static str,
+        /// Some of the rows that differ: hashes, and values only if the operator asked for them.
+        samples: Vec<String>,
     },
     /// It could not be decided: no aligned pair, or a statement whose answer is not determined.
     Inconclusive,
@@ -35,6 +39,8 @@ pub struct Totals {
     pub raced_total: u64,
     pub inconclusive_total: u64,
     pub failed_total: u64,
+    /// Not compared: their statement's budget for the second was spent.
+    pub over_budget_total: u64,
 }
 
 impl Totals {
@@ -57,7 +63,7 @@ struct Entry {
     latency: BySide<Option<Histogram<u64>>>,
     first_seen: f64,
     last_seen: f64,
-    last_mismatch: Option<(f64, String, String)>,
+    last_mismatch: Option<serde_json::Value>,
 }
 
 /// One statement's row in `/api/statements` and, with a mismatch, in `/api/findings`. Times are Unix seconds, latencies milliseconds.
@@ -118,10 +124,16 @@ impl Findings {
                 latency.saturating_record(took.as_micros() as u64);
             }
         }
-        if let Outcome::Mismatched { old, new } = outcome {
-            tracing::warn!(statement = %entry.statement, "a read answers differently on the two sides");
-            entry.last_mismatch = Some((now, old.clone(), new.clone()));
+        if let Outcome::Mismatched { old, new, what, samples } = outcome {
+            tracing::warn!(statement = %entry.statement, what, "a read answers differently on the two sides");
+            let last = serde_json::json!({ "at": now, "old": old, "new": new, "what": what, "samples": samples });
+            entry.last_mismatch = Some(last);
         }
+    }
+
+    /// A sample was dropped for its statement's budget.
+    pub fn over_budget(&self) {
+        self.lock().totals.over_budget_total += 1;
     }
 
     pub fn totals(&self) -> Totals {
@@ -194,10 +206,7 @@ impl Entry {
             p99_ms: quantile(0.99),
             first_seen: self.first_seen,
             last_seen: self.last_seen,
-            last_mismatch: self
-                .last_mismatch
-                .as_ref()
-                .map(|(at, old, new)| serde_json::json!({ "at": at, "old": old, "new": new })),
+            last_mismatch: self.last_mismatch.clone(),
         }
     }
 }
@@ -213,7 +222,11 @@ mod tests {
     #[test]
     fn the_table_is_bounded_and_keeps_what_differs() {
         let findings = Findings::new(3);
-        book(&findings, 0, &Outcome::Mismatched { old: "1 rows".into(), new: "2 rows".into() });
+        book(
+            &findings,
+            0,
+            &Outcome::Mismatched { old: "1 rows".into(), new: "2 rows".into(), what: "", samples: vec![] },
+        );
         (1..10).for_each(|n| book(&findings, n, &Outcome::Matched));
         assert_eq!(findings.statements().len(), 3);
         assert_eq!(findings.findings().len(), 1);

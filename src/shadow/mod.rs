@@ -8,12 +8,16 @@
 //! So a difference is only a suspicion. It is asked again on both sides at an aligned pair of snapshots, which must show the same data:
 //! equal there, it was a race; different there, it is a mismatch, and becomes a finding.
 //!
+//! How answers are compared once they are suspect, [`judgement`] and `rows::Detail` say.
+//!
 //! Nothing here can delay or fail a client: samples come through a queue that drops what it has no room for, comparisons run on
 //! connections of their own, a bounded number at once, each for a bounded time.
 
 mod asker;
+mod budget;
 mod engine;
 mod findings;
+mod judgement;
 mod pair;
 mod sample;
 

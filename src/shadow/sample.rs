@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::backend::login::Identity;
+use crate::catalog::Catalog;
 use crate::rows::Answer;
 use crate::side::Side;
 use crate::sql::Fingerprint;
@@ -24,6 +25,8 @@ pub struct Sample {
     pub answer: Answer,
     pub took: Duration,
     pub identity: Arc<Identity>,
+    /// The primary's.
+    pub catalog: Arc<Catalog>,
 }
 
 impl std::fmt::Debug for Sample {

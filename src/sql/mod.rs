@@ -26,6 +26,7 @@ mod hints;
 mod kind;
 mod name;
 mod normal;
+mod promise;
 mod query;
 mod surface;
 
@@ -35,5 +36,6 @@ pub use dml::{Carrier, Dml, Verb};
 pub use hints::Hints;
 pub use kind::{Copy, Isolation, Kind, Modes};
 pub use name::{Name, constant};
+pub use promise::{Promise, SortKey, Sorted};
 pub use scan::{Fingerprint, Script, Statement, normalised, scan, scan_with};
 pub use tree::{ReadShape, Unreadable, read_shape};

@@ -18,6 +18,7 @@ use sqlparser::parser::Parser;
 
 use super::kind::Kind;
 use super::name::Name;
+use super::promise::{Promise, is_clock_literal, is_limited, is_open_call, promise};
 use super::surface::{Surface, surface};
 
 /// Longer statements are not parsed.
@@ -42,13 +43,17 @@ pub struct ReadShape {
     pub has_limit: bool,
     /// It shows what differs between servers that hold the same rows: `ctid`, `xmin`, `tableoid`, `::regclass`, ...
     pub server_local: bool,
+    /// What is certain of its answer.
+    pub promise: Promise,
+    /// It names the time of day by a literal (`'now'`).
+    clock_literal: bool,
 }
 
 impl ReadShape {
     /// Whether it asks what time it is.
     pub fn tells_time(&self) -> bool {
         const CLOCKS: [&str; 5] = ["now", "statement_timestamp", "transaction_timestamp", "clock_timestamp", "age"];
-        self.functions.iter().any(|f| CLOCKS.contains(&f.name.as_str()))
+        self.clock_literal || self.functions.iter().any(|f| CLOCKS.contains(&f.name.as_str()))
     }
 }
 
@@ -103,14 +108,18 @@ fn shape(query: &Query, found: Found, surface: Surface) -> ReadShape {
     let seen = surface.functions.into_iter();
     let seen = seen.filter(|name| name.schema.is_some() || !found.aliases.contains(&name.name));
     let functions: BTreeSet<Name> = seen.chain(found.functions).collect();
-    ReadShape {
+    let mut shape = ReadShape {
         tables: found.tables.into_iter().collect(),
         functions: functions.into_iter().collect(),
         attributes: surface.attributes.into_iter().collect(),
         has_order_by: query.order_by.is_some(),
         has_limit: found.limited,
         server_local: surface.server_local,
-    }
+        promise: promise(query, found.limited_inside, found.open),
+        clock_literal: found.clock_literal,
+    };
+    shape.promise.open |= shape.tells_time();
+    shape
 }
 
 /// Collects from a tree.
@@ -121,6 +130,9 @@ struct Found {
     /// Names before a parenthesis that are no functions: `AS t (a, b)`, `WITH t (a, b)`.
     aliases: BTreeSet<String>,
     limited: bool,
+    limited_inside: bool,
+    open: bool,
+    clock_literal: bool,
     scopes: Vec<Scope>,
 }
 
@@ -146,6 +158,7 @@ impl Visitor for Found {
 
     fn pre_visit_query(&mut self, query: &Query) -> Flow {
         self.limited |= query.limit_clause.is_some() || query.fetch.is_some();
+        self.limited_inside |= !self.scopes.is_empty() && is_limited(query);
         let scope = self.scope(query.with.as_ref());
         self.scopes.push(scope);
         if !query.locks.is_empty() {
@@ -202,8 +215,14 @@ impl Visitor for Found {
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> Flow {
         match expr {
-            Expr::Function(function) => self.add_function(&function.name),
-            _ => ControlFlow::Continue(()),
+            Expr::Function(function) => {
+                self.open |= is_open_call(function);
+                self.add_function(&function.name)
+            }
+            literal => {
+                self.clock_literal |= is_clock_literal(literal);
+                ControlFlow::Continue(())
+            }
         }
     }
 }
