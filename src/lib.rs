@@ -8,6 +8,7 @@
 pub mod side;
 pub mod phase;
 pub mod shutdown;
+pub mod failpoint;
 pub mod config;
 // pure
 pub mod wire;

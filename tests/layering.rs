@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 /// The layers of docs/architecture.md, and the modules in their build order.
 const LAYERS: &[(&str, &[&str])] = &[
-    ("ground", &["side", "phase", "shutdown", "config"]),
+    ("ground", &["side", "phase", "shutdown", "failpoint", "config"]),
     ("pure", &["wire", "catalog", "rows", "sql", "routing"]),
     ("sockets", &["net", "auth"]),
     ("databases", &["backend", "store"]),

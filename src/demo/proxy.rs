@@ -27,6 +27,8 @@ pub struct Proxy {
     _clean_up: Guard,
     pub port: u16,
     pub admin: Admin,
+    /// Further variables of the environment, for the next start.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Proxy {
@@ -51,7 +53,8 @@ impl Proxy {
         let clean_up = Guard::new("rm -rf \"$1\"", &[&home.path().to_string_lossy()]);
         let clean_up = clean_up.map_err(|e| Failure::io("cannot start a guard", e))?;
         let admin = Admin { address: SocketAddr::from(([127, 0, 0, 1], free_port()?)) };
-        Ok(Proxy { program: program.to_owned(), child: None, home, _clean_up: clean_up, port: free_port()?, admin })
+        let program = program.to_owned();
+        Ok(Proxy { program, child: None, home, _clean_up: clean_up, port: free_port()?, admin, environment: vec![] })
     }
 
     /// The part of a configuration that says where everything listens.
@@ -94,6 +97,7 @@ impl Proxy {
         let log = File::options().create(true).append(true).open(self.log()).map_err(broken)?;
         let mut command = Command::new(&self.program);
         command.arg("serve").arg("--config").arg(self.config()).stdin(Stdio::null());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         // Ctrl-C on a terminal is for whoever started the proxy, not for the proxy.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().map_err(broken)?;

@@ -18,6 +18,7 @@ use super::thorough::{self, Order, Thorough};
 use super::{Applying, Catalogs, clean};
 use crate::backend::control::{Connection, Purpose};
 use crate::config::Config;
+use crate::failpoint;
 use crate::side::Side;
 use crate::store::{Snapshot, detached, journal, tables};
 
@@ -202,6 +203,7 @@ impl Carrier {
         let begun = Instant::now();
         // Before the snapshot: see the ledger.
         let cycle = self.ledger.cycle_starts();
+        failpoint::pass("link.starts");
         let hold = !self.waiting.is_empty();
         let (marker, mut applying) = (session.marker.clone(), None);
         let quick = quick::run(&mut self.ends(session), &marker, hold, &mut applying).await;
@@ -242,6 +244,7 @@ impl Carrier {
     fn applied(&mut self, cycle: Cycle, begun: Instant, carried: Carried) {
         self.applying = None;
         self.ledger.cycle_applied(cycle, begun, carried);
+        failpoint::pass("link.booked");
         self.standing.applied();
     }
 

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use super::failure::Failure;
 use crate::backend::control::{Connection, Purpose};
 use crate::config::Config;
+use crate::failpoint;
 use crate::side::Side;
 use crate::store::{journal, marker};
 
@@ -71,6 +72,8 @@ async fn turn(ends: &Ends, config: &Config) -> Result<Option<String>, Failure> {
     let Some(secondary) = &ends.secondary else { return Ok(None) };
     let Some(marker) = marker::peek(secondary).await? else { return Ok(None) };
     marker::flush(secondary).await?;
+    failpoint::pass("clean.flushed");
     while journal::more_to_clean(journal::clean_up(&ends.primary, &marker).await?) {}
+    failpoint::pass("clean.removed");
     Ok(None)
 }

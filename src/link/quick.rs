@@ -15,6 +15,7 @@ use super::express::{self, Hot, Look};
 use super::failure::Failure;
 use super::ledger::Carried;
 use super::plan::{Keyed, Plans, Put, Sql, TablePlan};
+use crate::failpoint;
 use crate::store::Snapshot;
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = 0";
@@ -79,7 +80,9 @@ pub async fn run(
     }
     let carried = work.counted();
     *applying = Some(Applying { snapshot: work.snapshot.clone(), carried });
+    failpoint::pass("link.read");
     write(ends.secondary, &work, marker, carried).await.map_err(Failure::Secondary)?;
+    failpoint::pass("link.applied");
     Ok(Quick::Applied(work.snapshot, carried))
 }
 

@@ -17,6 +17,7 @@ use super::part::{self, Children};
 use super::plan::{Plans, TablePlan};
 use super::quick::Ends;
 use super::whole;
+use crate::failpoint;
 use crate::store::{Snapshot, parked, tables};
 
 /// In which order rows are written.
@@ -117,11 +118,14 @@ impl Attempt<'_> {
             self.carry(batch).await?;
         }
         self.try_refused_again().await?;
+        failpoint::pass("link.thorough.read");
         self.carry_wholes().await?;
         self.on_primary("COMMIT").await?;
         self.park().await?;
         *applying = Some(Applying { snapshot: snapshot.clone(), carried: self.carried });
+        failpoint::pass("link.thorough.written");
         self.commit(marker, &snapshot).await?;
+        failpoint::pass("link.thorough.applied");
         Ok(snapshot)
     }
 

@@ -9,6 +9,7 @@ use super::peer::MAX_BACKEND_MESSAGE;
 use super::tally::Class;
 use super::transaction::{Control, Status};
 use super::{End, Session, Withheld};
+use crate::failpoint;
 use crate::routing::{Ack, Choice, Why};
 use crate::side::Side;
 use crate::wire::{Header, back};
@@ -102,6 +103,9 @@ impl Session {
 
     /// Books a statement's success. Returns the touches that it has committed.
     fn transaction_after(&mut self, run: &Run) -> u64 {
+        if run.touches > 0 {
+            failpoint::pass("session.statement.captured");
+        }
         self.transaction.touched(run.touches);
         let mut committed = match &run.after {
             After::Control(control) => {
@@ -224,8 +228,10 @@ impl Session {
 
     /// A transaction that touched so many rows is committed on the primary; `frame` is the first word of it to the client.
     fn committed(&mut self, touches: u64, frame: BytesMut) {
+        failpoint::pass("session.commit.reported");
         let ledger = &self.worker.context.ledger;
         self.last_write = ledger.committed(touches);
+        failpoint::pass("session.commit.announced");
         let waits = self.policy.as_ref().is_some_and(|p| p.ack == Ack::Both) && ledger.holds_commits();
         match waits {
             false => self.client.outbound.extend_from_slice(&frame),
@@ -239,6 +245,7 @@ impl Session {
     /// The secondary has it, or the link does not make clients wait: tell the client.
     pub(super) fn release_withheld(&mut self) {
         let Some(withheld) = self.withheld.take() else { return };
+        failpoint::pass("session.ack.released");
         self.worker.context.tally.ack_wait.add(withheld.since.elapsed());
         self.client.outbound.extend_from_slice(&withheld.frame);
         let calm = self.peers.get(self.active).as_ref().is_none_or(|p| p.batches.is_empty());

@@ -243,6 +243,7 @@ fn session(
         fallback: false,
         way: Default::default(),
         closing: Some(Box::pin(closing)),
+        leaving: super::leaving::Leaving::No,
     };
     *session.peers.get_mut(primary) = Some(Peer::new(backend.channel, backend.key));
     session.publish_cancel_targets();

@@ -11,6 +11,7 @@ mod answers;
 mod batch;
 mod context;
 mod handshake;
+mod leaving;
 mod patience;
 mod peer;
 mod reading;
@@ -42,6 +43,7 @@ use crate::net::Channel;
 use crate::routing::{Names, Policy};
 use crate::side::{BySide, Side};
 use crate::wire::Notice;
+use leaving::Leaving;
 use peer::Peer;
 use registry::Slot;
 use statements::Statements;
@@ -139,6 +141,7 @@ pub struct Session {
     way: patience::Way,
     /// Rings when the process is to end; none once it has rung.
     closing: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    leaving: Leaving,
 }
 
 /// The key's bucket: by connection, unless the session has set its own.
@@ -162,6 +165,7 @@ impl Session {
     pub async fn run(mut self) -> End {
         let end = match self.serve().await {
             Ok(never) => match never {},
+            Err(_) if self.leaving != Leaving::No => End::ClientLeft,
             Err(end) => end,
         };
         self.say_farewell(&end).await;
@@ -179,6 +183,7 @@ impl Session {
                     Moved::Nothing => break,
                 }
             }
+            self.go_on_leaving()?;
             let patience = self.patience();
             let arrived = std::future::poll_fn(|cx| self.poll_sockets(cx));
             match patience {
@@ -233,16 +238,30 @@ impl Session {
     /// True: there is room again for a sender that had been stopped.
     fn flush_client(&mut self, cx: &mut TaskContext<'_>) -> Result<bool, End> {
         let Some(peer) = self.peers.get_mut(self.active) else {
-            self.client.flush_with(cx, &[]).map_err(End::Client)?;
+            let sent = self.client.flush_with(cx, &[]);
+            self.unless_left(sent, 0)?;
             return Ok(false);
         };
         let inbound = &mut peer.channel.inbound;
         let was_full = inbound.len() >= BACK_PRESSURE;
         let tail = inbound.get(..self.answers.approved).unwrap_or_default();
-        let sent = self.client.flush_with(cx, tail).map_err(End::Client)?;
-        inbound.advance(sent);
+        let (sent, all) = (self.client.flush_with(cx, tail), tail.len());
+        let sent = self.unless_left(sent, all)?;
+        let Some(peer) = self.peers.get_mut(self.active) else { return Ok(false) };
+        peer.channel.inbound.advance(sent);
         self.answers.approved -= sent;
-        Ok(was_full && inbound.len() < BACK_PRESSURE)
+        Ok(was_full && peer.channel.inbound.len() < BACK_PRESSURE)
+    }
+
+    /// What was sent to the client; all of it, once nobody is there to read it.
+    fn unless_left(&mut self, sent: std::io::Result<usize>, all: usize) -> Result<usize, End> {
+        match sent {
+            Err(_) if self.leaving != Leaving::No => {
+                self.client.outbound.clear();
+                Ok(all)
+            }
+            sent => sent.map_err(End::Client),
+        }
     }
 
     fn flush_active(&mut self, cx: &mut TaskContext<'_>) -> Result<bool, End> {
@@ -272,13 +291,14 @@ impl Session {
     fn fill_client(&mut self, cx: &mut TaskContext<'_>) -> Result<bool, End> {
         let waits =
             self.requests.approved + self.peers.get(self.active).as_ref().map_or(0, |p| p.channel.outbound.len());
-        if waits >= BACK_PRESSURE || self.client.inbound.len() >= self.client_bound() {
+        let full = waits >= BACK_PRESSURE || self.client.inbound.len() >= self.client_bound();
+        if full || self.leaving != Leaving::No {
             return Ok(false);
         }
         match self.client.poll_fill(cx) {
             Poll::Pending => Ok(false),
-            Poll::Ready(Err(e)) => Err(End::Client(e)),
-            Poll::Ready(Ok(())) if self.client.is_closed() => Err(End::ClientLeft),
+            Poll::Ready(Err(e)) => self.leave(End::Client(e)).map(|()| true),
+            Poll::Ready(Ok(())) if self.client.is_closed() => self.leave(End::ClientLeft).map(|()| true),
             Poll::Ready(Ok(())) => Ok(true),
         }
     }

@@ -53,7 +53,7 @@ impl Session {
     }
 
     /// Not while the secondary owes an answer (the next request may be the primary's), and not beyond what the backend takes.
-    fn may_send(&self) -> bool {
+    pub(super) fn may_send(&self) -> bool {
         let waits =
             self.requests.approved + self.peers.get(self.active).as_ref().map_or(0, |p| p.channel.outbound.len());
         let on_secondary = self.policy.as_ref().is_some_and(|p| p.primary() != self.active);
@@ -86,7 +86,10 @@ impl Session {
             Err(_) => return Err(End::Violation("invalid message length".into())),
         };
         match header.tag {
-            front::TERMINATE => return Err(End::ClientLeft),
+            front::TERMINATE => {
+                self.client.inbound.truncate(self.requests.approved);
+                return self.leave(End::ClientLeft).map(|()| Took::NeedsMore);
+            }
             front::COPY_DATA | front::COPY_DONE | front::COPY_FAIL => {
                 self.requests.approve(header.len, arrived);
                 return Ok(Took::It);
