@@ -15,7 +15,7 @@ use crate::routing::Policy;
 use crate::runbook::Conductor;
 use crate::server::Server;
 use crate::session::registry::Registry;
-use crate::session::{Context, read_users};
+use crate::session::{Context, Gate};
 use crate::shadow::{Align, Engine, Findings, Pair, Samples};
 use crate::shutdown::Shutdown;
 use crate::side::{BySide, Side};
@@ -36,13 +36,13 @@ pub fn serve(config: Config) -> Result<(), AppError> {
     let ledger = Arc::new(Ledger::default());
     let (samples, sampled) = Samples::channel(config.shadow.max_queue);
     let findings = Arc::new(Findings::new(config.shadow.max_findings));
-    let users = read_users(&config).map_err(AppError::Config)?;
+    let gate = Gate::from_config(&config).map_err(AppError::Config)?;
     let addresses = addresses(&config)?;
     let registry = Registry::new(Policy::old_only());
     let context = Arc::new(Context::new(
         Arc::clone(&config),
         addresses.clone(),
-        users,
+        gate,
         registry,
         Arc::clone(&ledger),
         samples,

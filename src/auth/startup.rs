@@ -8,16 +8,21 @@ use pgwire::messages::startup::{GssEncRequest, SslRequest, Startup};
 use pgwire::messages::{DecodeContext, Message};
 
 use crate::net::Channel;
+use crate::net::tls::{Acceptor, Encrypted};
 
 /// PostgreSQL's own bound on a start-up packet, bytes.
 const MAX_STARTUP: usize = 10_000;
+/// The longest key of a cancel request, bytes.
+const MAX_SECRET: usize = 256;
+/// What TLS begins with; no start-up packet is as long as that byte would make it.
+const TLS_HANDSHAKE: u8 = 0x16;
 
 /// What a client opened its connection for.
-#[derive(Debug)]
 pub enum Opening {
-    Session(Hello),
+    /// Encrypted, where the second is there.
+    Session(Hello, Option<Encrypted>),
     Cancel(Cancel),
-    /// It left without a word, as health checks do.
+    /// It left without a word, as health checks do, or said what deserves none.
     Nothing,
 }
 
@@ -34,11 +39,11 @@ pub struct Hello {
     pub minor_version: u16,
 }
 
-/// Which statement to cancel: the key that the session was given at its start-up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Which session's statement to cancel.
 pub struct Cancel {
     pub pid: i32,
-    pub secret: i32,
+    /// What proves the right to: from protocol 3.2 on it may have another length than four bytes.
+    pub secret: Vec<u8>,
 }
 
 /// Why no session can begin; the text is for the client.
@@ -52,27 +57,59 @@ pub enum OpeningError {
     Layout(&'static str),
     #[error("unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.0")]
     Version { major: u16, minor: u16 },
-    #[error("received unencrypted data after SSL request")]
-    BytesBeforeTls,
+    #[error("received unencrypted data after {0} request")]
+    BytesBeforeEncryption(&'static str),
 }
 
-/// Reads up to the start-up message. TLS and GSS encryption are answered with "no". The caller bounds the time.
-pub async fn read_opening(channel: &mut Channel) -> Result<Opening, OpeningError> {
+/// Encryption that a client may still ask for; each once.
+struct Negotiable {
+    tls: bool,
+    gss: bool,
+}
+
+/// Reads up to the start-up message, through TLS if the client wants it and `acceptor` has it. GSS encryption is declined. The caller bounds
+/// the time.
+pub async fn read_opening(channel: &mut Channel, acceptor: Option<&Acceptor>) -> Result<Opening, OpeningError> {
+    let mut encrypted = None;
+    if channel.peek_byte().await? == Some(TLS_HANDSHAKE) {
+        // Without TLS's own word that this is PostgreSQL's protocol, another protocol's client may have been led here: no answer.
+        let Some(acceptor) = acceptor else { return Ok(Opening::Nothing) };
+        encrypted = Some(channel.accept_tls(acceptor).await?).filter(|e| e.named_protocol);
+        if encrypted.is_none() {
+            return Ok(Opening::Nothing);
+        }
+    }
+    let mut negotiable = Negotiable { tls: true, gss: true };
     loop {
         let Some(packet) = read_packet(channel).await? else { return Ok(Opening::Nothing) };
-        if SslRequest::is_ssl_request_packet(&packet) || GssEncRequest::is_gss_enc_request_packet(&packet) {
-            if !channel.inbound.is_empty() {
-                return Err(OpeningError::BytesBeforeTls);
+        if SslRequest::is_ssl_request_packet(&packet) && negotiable.tls {
+            negotiable.tls = false;
+            let acceptor = acceptor.filter(|_| encrypted.is_none());
+            answer(channel, if acceptor.is_some() { b"S" } else { b"N" }, "SSL").await?;
+            if let Some(acceptor) = acceptor {
+                encrypted = Some(channel.accept_tls(acceptor).await?);
+                negotiable.gss = false;
             }
-            channel.outbound.extend_from_slice(b"N");
-            channel.flush().await?;
-            continue;
+        } else if GssEncRequest::is_gss_enc_request_packet(&packet) && negotiable.gss {
+            negotiable.gss = false;
+            answer(channel, b"N", "GSSAPI encryption").await?;
+        } else if CancelRequest::is_cancel_request_packet(&packet) {
+            // As PostgreSQL: what is no cancel request deserves no answer, as a good one gets none.
+            return Ok(cancel(&packet).map_or(Opening::Nothing, Opening::Cancel));
+        } else {
+            return hello(packet).map(|hello| Opening::Session(hello, encrypted));
         }
-        return match CancelRequest::is_cancel_request_packet(&packet) {
-            true => cancel(packet).map(Opening::Cancel),
-            false => hello(packet).map(Opening::Session),
-        };
     }
+}
+
+/// Answers a request for encryption. Bytes that came along with it were sent before there was any: whoever holds the wire may have put
+/// them there, and what is encrypted must not begin with them.
+async fn answer(channel: &mut Channel, answer: &[u8; 1], kind: &'static str) -> Result<(), OpeningError> {
+    if !channel.inbound.is_empty() {
+        return Err(OpeningError::BytesBeforeEncryption(kind));
+    }
+    channel.outbound.extend_from_slice(answer);
+    Ok(channel.flush().await?)
 }
 
 /// One length-checked packet of the form without a type byte; `None` when the peer closed before its first byte.
@@ -94,12 +131,9 @@ async fn read_packet(channel: &mut Channel) -> Result<Option<BytesMut>, OpeningE
     }
 }
 
-fn cancel(packet: BytesMut) -> Result<Cancel, OpeningError> {
-    let mut fields = packet.get(8..).unwrap_or_default();
-    if fields.len() != 8 {
-        return Err(OpeningError::Length);
-    }
-    Ok(Cancel { pid: fields.get_i32(), secret: fields.get_i32() })
+fn cancel(packet: &[u8]) -> Option<Cancel> {
+    let (pid, secret) = packet.get(8..)?.split_first_chunk::<4>()?;
+    (1..=MAX_SECRET).contains(&secret.len()).then(|| Cancel { pid: i32::from_be_bytes(*pid), secret: secret.to_vec() })
 }
 
 fn hello(mut packet: BytesMut) -> Result<Hello, OpeningError> {
@@ -153,6 +187,18 @@ mod tests {
         let hello = hello(packet(196_608, &["user", "app", "_pq_.x", "1"])).unwrap();
         assert_eq!((hello.user.as_str(), hello.database.as_str()), ("app", "app"));
         assert_eq!(hello.extensions, ["_pq_.x"]);
+    }
+
+    #[test]
+    fn a_cancel_request_has_a_key_of_any_sane_length() {
+        let request = |secret: &[u8]| [&[0; 8], &[0, 0, 0, 7][..], secret].concat();
+        for length in [1, 4, 32, 256] {
+            let read = cancel(&request(&vec![1; length])).map(|c| (c.pid, c.secret.len()));
+            assert_eq!(read, Some((7, length)));
+        }
+        for bad in [request(&[]), request(&[1; 257]), vec![0; 8], vec![0; 11]] {
+            assert!(cancel(&bad).is_none());
+        }
     }
 
     #[test]

@@ -1,28 +1,29 @@
 //! Logging in to a backend for a client: the session's own connection, spoken in raw frames.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use pgwire::messages::Message;
 use pgwire::messages::startup::Startup;
-use postgres_protocol::authentication::md5_hash;
-use postgres_protocol::authentication::sasl::{ChannelBinding, ScramSha256};
-use tokio::net::TcpStream;
 
-use crate::backend::control::{ConnectError, Target};
-use crate::net::{Channel, tune};
+use super::authenticate::authenticate;
+use super::control::ConnectError;
+use super::endpoint::{Endpoint, ReachError};
+use super::target::Target;
+use crate::auth::{KeyError, ScramKeys};
+use crate::net::Channel;
 use crate::side::{BySide, Side};
-use crate::wire::{HEADER, Header, Writer, back, cstr, front};
+use crate::wire::{HEADER, Header, back, cstr};
 
 /// A longer message during start-up is no PostgreSQL's, bytes.
-const MAX_LOGIN_MESSAGE: usize = 64 << 10;
+pub(super) const MAX_LOGIN_MESSAGE: usize = 64 << 10;
 
 /// Where a backend listens, and the database that is served.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Address {
-    pub host: String,
-    pub port: u16,
+    pub endpoint: Arc<Endpoint>,
     pub database: String,
 }
 
@@ -30,7 +31,8 @@ impl Address {
     /// From a libpq URL. Errors say what is wrong with it.
     pub fn from_url(side: Side, url: &str) -> Result<Self, ConnectError> {
         let target = Target::parse(side, url)?;
-        Ok(Address { host: target.host(), port: target.port(), database: target.database().to_owned() })
+        let database = target.database().to_owned();
+        Ok(Address { endpoint: Arc::new(target.endpoint), database })
     }
 }
 
@@ -38,7 +40,16 @@ impl Address {
 #[derive(Clone)]
 pub struct Credentials {
     pub user: String,
-    pub password: Option<String>,
+    pub secret: Secret,
+}
+
+/// What proves it. Not printable.
+#[derive(Clone)]
+pub enum Secret {
+    None,
+    Password(String),
+    /// What the client has shown to pgduet: as much as a password to a server that stores the same verifier.
+    Keys(ScramKeys),
 }
 
 /// A connection that is ready for its first query.
@@ -55,7 +66,7 @@ pub struct Backend {
 #[derive(Debug, thiserror::Error)]
 pub enum LoginError {
     #[error("could not connect: {0}")]
-    Connect(io::Error),
+    Connect(#[from] ReachError),
     #[error("no answer within {0:?}")]
     Timeout(Duration),
     /// The server's own ErrorResponse, a whole frame.
@@ -63,6 +74,14 @@ pub enum LoginError {
     Refused(BytesMut),
     #[error("the server asks for a password and none is configured for this user")]
     NoPassword,
+    #[error("the server asks for a password and only a verifier is configured for this user")]
+    OnlyVerifier,
+    #[error("the client's proof does not open the server: {0}")]
+    Keys(#[from] KeyError),
+    #[error("the server has not proved that it knows the password")]
+    Impostor,
+    #[error("channel binding is required, and the server does not ask for it")]
+    Unbound,
     #[error("the server asks for an authentication method that is not supported")]
     Method,
     #[error("the connection was lost during start-up: {0}")]
@@ -79,14 +98,20 @@ pub async fn login(
     timeout: Duration,
 ) -> Result<Backend, LoginError> {
     let attempt = async {
-        let stream = TcpStream::connect((address.host.as_str(), address.port)).await.map_err(LoginError::Connect)?;
-        tune(&stream).map_err(LoginError::Connect)?;
-        let mut channel = Channel::new(stream);
-        put_startup(&mut channel.outbound, address, credentials, parameters)?;
-        authenticate(&mut channel, credentials).await?;
-        await_ready(channel).await
+        let mut tries = address.endpoint.tries();
+        loop {
+            let reached = tries.connect().await?;
+            let was_encrypted = reached.is_encrypted();
+            let mut channel = Channel::new(reached.socket);
+            put_startup(&mut channel.outbound, address, credentials, parameters)?;
+            match authenticate(&mut channel, &address.endpoint, reached.end_point, credentials).await {
+                Err(LoginError::Refused(_)) if tries.go_on_after_refusal(was_encrypted) => {}
+                result => break result.map(|()| channel),
+            }
+        }
     };
-    tokio::time::timeout(timeout, attempt).await.unwrap_or(Err(LoginError::Timeout(timeout)))
+    let whole = async { await_ready(attempt.await?).await };
+    tokio::time::timeout(timeout, whole).await.unwrap_or(Err(LoginError::Timeout(timeout)))
 }
 
 fn put_startup(
@@ -102,23 +127,22 @@ fn put_startup(
     startup.encode(out).map_err(|_| LoginError::Protocol)
 }
 
-/// Sends a cancel request on a connection of its own, as the protocol wants it. Success says that it was sent, no more.
-pub async fn cancel(address: &Address, key: (i32, i32), timeout: Duration) -> io::Result<()> {
+/// Sends a cancel request on a connection of its own, as the protocol wants it, encrypted as any other. Success says that the server has
+/// acted on it: it closes once it has. Dropping the future leaves open whether the request arrives.
+pub async fn cancel(address: &Address, key: (i32, i32), timeout: Duration) -> Result<(), LoginError> {
     const CANCEL: u32 = 80_877_102;
     let attempt = async {
-        let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
-        let mut channel = Channel::new(stream);
+        let mut channel = Channel::new(address.endpoint.tries().connect().await?.socket);
         for word in [16, CANCEL, key.0 as u32, key.1 as u32] {
             channel.outbound.extend_from_slice(&word.to_be_bytes());
         }
-        channel.flush().await?;
-        // The server closes once it has acted on it.
+        channel.flush().await.map_err(LoginError::Lost)?;
         while !channel.is_closed() {
-            channel.fill().await?;
+            channel.fill().await.map_err(LoginError::Lost)?;
         }
         Ok(())
     };
-    tokio::time::timeout(timeout, attempt).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    tokio::time::timeout(timeout, attempt).await.unwrap_or(Err(LoginError::Timeout(timeout)))
 }
 
 /// The next whole frame.
@@ -132,54 +156,6 @@ pub async fn next_frame(channel: &mut Channel, max: usize) -> Result<BytesMut, L
         channel.fill().await.map_err(LoginError::Lost)?;
         if channel.is_closed() {
             return Err(LoginError::Lost(io::ErrorKind::UnexpectedEof.into()));
-        }
-    }
-}
-
-async fn authenticate(channel: &mut Channel, credentials: &Credentials) -> Result<(), LoginError> {
-    let password = || credentials.password.as_deref().ok_or(LoginError::NoPassword);
-    let mut scram: Option<ScramSha256> = None;
-    loop {
-        let frame = next_frame(channel, MAX_LOGIN_MESSAGE).await?;
-        match frame.first() {
-            Some(&back::ERROR) => return Err(LoginError::Refused(frame)),
-            Some(&back::AUTHENTICATION) => {}
-            Some(&back::NOTICE) | Some(&back::NEGOTIATE_PROTOCOL) => continue,
-            _ => return Err(LoginError::Protocol),
-        }
-        let mut body = frame.get(HEADER..).unwrap_or_default();
-        if body.len() < 4 {
-            return Err(LoginError::Protocol);
-        }
-        let out = &mut channel.outbound;
-        match (body.get_u32(), &mut scram) {
-            (0, _) => return Ok(()),
-            (3, _) => Writer::begin(out, front::PASSWORD).cstr(password()?.as_bytes()).end(),
-            (5, _) => {
-                let salt = body.try_into().map_err(|_| LoginError::Protocol)?;
-                let hash = md5_hash(credentials.user.as_bytes(), password()?.as_bytes(), salt);
-                Writer::begin(out, front::PASSWORD).cstr(hash.as_bytes()).end();
-            }
-            (10, _) => {
-                let offered =
-                    std::iter::successors(cstr(body), |(_, rest)| cstr(rest)).any(|(m, _)| m == b"SCRAM-SHA-256");
-                if !offered {
-                    return Err(LoginError::Method);
-                }
-                let client = ScramSha256::new(password()?.as_bytes(), ChannelBinding::unsupported());
-                Writer::begin(out, front::PASSWORD)
-                    .cstr(b"SCRAM-SHA-256")
-                    .u32(client.message().len() as u32)
-                    .bytes(client.message())
-                    .end();
-                scram = Some(client);
-            }
-            (11, Some(client)) => {
-                client.update(body).map_err(|_| LoginError::Protocol)?;
-                Writer::begin(out, front::PASSWORD).bytes(client.message()).end();
-            }
-            (12, Some(client)) => client.finish(body).map_err(|_| LoginError::Protocol)?,
-            _ => return Err(LoginError::Method),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::{CaptureMode, ClientAuth, Config, KeySource, Phase};
+use super::{CaptureMode, ClientAuth, ClientCertificate, Clients, Config, KeySource, Phase, TlsMode, TlsNeed, User};
 
 /// Why there is no configuration. Its text is all that an operator needs to mend it.
 #[derive(Debug, thiserror::Error)]
@@ -77,13 +77,39 @@ impl Config {
                 .iter()
                 .any(|k| sources_to_come.contains(k))
                 .then(|| ("reads.key", "column keys are not available in this version".to_owned())),
-            (self.clients.auth == ClientAuth::ScramSha256
-                && self.clients.users.iter().any(|u| u.password_file.is_none()))
-            .then(|| ("clients.users", "each user needs a password_file with scram-sha-256".to_owned())),
         ];
         let bad_url =
             urls.into_iter().find_map(|(path, url)| url.parse::<UrlShape>().err().map(|problem| (path, problem)));
-        checks.into_iter().flatten().next().or(bad_url)
+        checks.into_iter().flatten().next().or(bad_url).or_else(|| self.clients.check())
+    }
+}
+
+impl Clients {
+    fn check(&self) -> Option<(&'static str, String)> {
+        let secrets = |u: &User| {
+            [u.password_file.is_some(), u.verifier.is_some(), u.verifier_file.is_some()].iter().filter(|b| **b).count()
+        };
+        let scram = self.auth == ClientAuth::ScramSha256;
+        let (tls, on) = (&self.tls, self.tls.mode != TlsMode::Disable);
+        let checks = [
+            (scram && self.users.iter().any(|u| secrets(u) == 0)).then_some((
+                "clients.users",
+                "each user needs a password_file, a verifier or a verifier_file with scram-sha-256",
+            )),
+            (self.users.iter().any(|u| secrets(u) > 1))
+                .then_some(("clients.users", "a user has one of password_file, verifier and verifier_file")),
+            (on && tls.cert_file.is_none())
+                .then_some(("clients.tls.cert_file", "required where clients.tls.mode is not disable")),
+            (on && tls.key_file.is_none())
+                .then_some(("clients.tls.key_file", "required where clients.tls.mode is not disable")),
+            (tls.client_certificate != ClientCertificate::Optional && (!on || tls.ca_file.is_none())).then_some((
+                "clients.tls.client_certificate",
+                "verify-ca and verify-full need clients.tls.ca_file, and a mode that is not disable",
+            )),
+            (!on && self.allow.iter().any(|line| line.tls == TlsNeed::Required))
+                .then_some(("clients.allow", "tls: required admits nobody while clients.tls.mode is disable")),
+        ];
+        checks.into_iter().flatten().next().map(|(path, problem)| (path, problem.to_owned()))
     }
 }
 

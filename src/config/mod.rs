@@ -1,9 +1,11 @@
 //! The configuration file, as plain values. Every key's meaning, unit, default and valid values stand in `proxy.yaml`,
 //! which a test holds against [`Config::default`].
 
+mod access;
 mod load;
 mod values;
 
+pub use access::{Allow, ClientCertificate, ClientTls, Network, Secret, TlsMode, TlsNeed, TlsVersion};
 pub use load::ConfigError;
 pub use values::parse_duration;
 
@@ -42,10 +44,17 @@ pub struct Admin {
     pub users: Vec<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Backend {
     pub url: String,
+}
+
+impl std::fmt::Debug for Backend {
+    /// A URL may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Backend(***)")
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -60,7 +69,10 @@ pub enum ClientAuth {
 #[serde(default, deny_unknown_fields)]
 pub struct Clients {
     pub auth: ClientAuth,
+    pub tls: ClientTls,
     pub users: Vec<User>,
+    /// Who is admitted from where; empty: everybody from everywhere.
+    pub allow: Vec<Allow>,
     pub max_connections: usize,
     /// Bytes; a longer message is refused.
     #[serde(deserialize_with = "values::bytes_usize")]
@@ -74,6 +86,11 @@ pub struct User {
     pub name: String,
     #[serde(default)]
     pub password_file: Option<PathBuf>,
+    /// `SCRAM-SHA-256$...`, as PostgreSQL stores it, in the place of a password.
+    #[serde(default)]
+    pub verifier: Option<Secret>,
+    #[serde(default)]
+    pub verifier_file: Option<PathBuf>,
     /// The login used on a backend where it differs from `name` and `password_file`.
     #[serde(default)]
     pub old: Option<BackendLogin>,
@@ -269,7 +286,14 @@ impl Default for Admin {
 
 impl Default for Clients {
     fn default() -> Self {
-        Clients { auth: ClientAuth::ScramSha256, users: vec![], max_connections: 1000, max_message_bytes: 1 << 30 }
+        Clients {
+            auth: ClientAuth::ScramSha256,
+            tls: ClientTls::default(),
+            users: vec![],
+            allow: vec![],
+            max_connections: 1000,
+            max_message_bytes: 1 << 30,
+        }
     }
 }
 

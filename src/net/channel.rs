@@ -4,36 +4,72 @@
 //! were read into. An idle channel holds no buffer at all: one is taken when the socket is readable, and given back when it is empty.
 
 use std::io;
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
+
+use super::socket::Socket;
+use super::tls::{Acceptor, Encrypted};
 
 /// What a read asks for first, and what it asks for once a read has filled the buffer: bytes.
 const FIRST_READ: usize = 8 << 10;
 const BULK_READ: usize = 64 << 10;
+/// TLS opens one record at a time, no longer than this.
+const TLS_READ: usize = 16 << 10;
 
 #[derive(Debug)]
 pub struct Channel {
-    stream: TcpStream,
+    socket: Socket,
     /// Read and not yet consumed.
     pub inbound: BytesMut,
     /// Written by pgduet and not yet sent.
     pub outbound: BytesMut,
     bulk: bool,
     eof: bool,
+    /// The socket itself may hold bytes that were written and not sent.
+    unflushed: bool,
 }
 
 impl Channel {
-    pub fn new(stream: TcpStream) -> Self {
-        Channel { stream, inbound: BytesMut::new(), outbound: BytesMut::new(), bulk: false, eof: false }
+    pub fn new(socket: Socket) -> Self {
+        Channel {
+            socket,
+            inbound: BytesMut::new(),
+            outbound: BytesMut::new(),
+            bulk: false,
+            eof: false,
+            unflushed: false,
+        }
     }
 
-    pub fn stream(&self) -> &TcpStream {
-        &self.stream
+    /// The peer's address, where it has one.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.socket.peer()
+    }
+
+    /// The first byte that the peer sends, without taking it; `None` when it closed instead. For a socket in clear.
+    pub async fn peek_byte(&self) -> io::Result<Option<u8>> {
+        let Socket::Tcp(stream) = &self.socket else { return Ok(None) };
+        let mut byte = [0];
+        let seen = stream.peek(&mut byte).await?;
+        Ok((seen > 0).then_some(byte[0]))
+    }
+
+    /// Goes on inside TLS, as its server. Nothing may have been read that was not consumed. After an error, or where the future was
+    /// dropped, nothing more can be read or written.
+    pub async fn accept_tls(&mut self, acceptor: &Acceptor) -> io::Result<Encrypted> {
+        let Socket::Tcp(stream) = std::mem::replace(&mut self.socket, Socket::Gone) else {
+            return Err(io::ErrorKind::Unsupported.into());
+        };
+        let (socket, encrypted) = acceptor.accept(stream).await?;
+        self.socket = socket;
+        Ok(encrypted)
     }
 
     /// The peer has closed its half; what it sent before is still in `inbound`.
@@ -46,14 +82,23 @@ impl Channel {
         if self.eof {
             return Poll::Pending;
         }
-        ready!(self.stream.poll_read_ready(cx))?;
+        let filled = match self.socket {
+            Socket::Tls(_) => ready!(self.poll_fill_by_copy(cx))?,
+            _ => ready!(self.poll_fill_in_place(cx))?,
+        };
+        self.eof = filled == 0;
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_fill_in_place(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        ready!(self.socket.poll_read_ready(cx))?;
         let want = if self.bulk { BULK_READ } else { FIRST_READ };
         if self.inbound.capacity() - self.inbound.len() < want / 2 {
             self.inbound.reserve(want);
         }
         let filled = {
             let mut buffer = ReadBuf::uninit(self.inbound.spare_capacity_mut());
-            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+            ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer))?;
             let filled = buffer.filled().len();
             self.bulk = filled == buffer.capacity();
             filled
@@ -63,8 +108,16 @@ impl Channel {
         unsafe {
             self.inbound.set_len(self.inbound.len() + filled);
         }
-        self.eof = filled == 0;
-        Poll::Ready(Ok(()))
+        Poll::Ready(Ok(filled))
+    }
+
+    /// Whether TLS has anything to give is known only once it was given a buffer, and an idle connection is to hold none.
+    fn poll_fill_by_copy(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut record = [MaybeUninit::uninit(); TLS_READ];
+        let mut buffer = ReadBuf::uninit(&mut record);
+        ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer))?;
+        self.inbound.extend_from_slice(buffer.filled());
+        Poll::Ready(Ok(buffer.filled().len()))
     }
 
     /// Sends `outbound`, then `tail`, as far as the socket takes them. Returns how much of the tail went out; whatever did not, the caller
@@ -74,10 +127,11 @@ impl Channel {
         loop {
             let rest = tail.get(sent..).unwrap_or_default();
             if self.outbound.is_empty() && rest.is_empty() {
+                self.push_out(cx)?;
                 return Ok(sent);
             }
             let slices = [io::IoSlice::new(&self.outbound), io::IoSlice::new(rest)];
-            let stream = Pin::new(&mut self.stream);
+            let stream = Pin::new(&mut self.socket);
             let written = match (self.outbound.is_empty(), rest.is_empty()) {
                 (true, _) => stream.poll_write(cx, rest),
                 (_, true) => stream.poll_write(cx, &self.outbound),
@@ -87,6 +141,7 @@ impl Channel {
                 Poll::Pending => return Ok(sent),
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(n)) => {
+                    self.unflushed = self.socket.holds_writes();
                     let own = n.min(self.outbound.len());
                     self.outbound.advance(own);
                     sent += n - own;
@@ -94,6 +149,17 @@ impl Channel {
                 Poll::Ready(Err(e)) => return Err(e),
             }
         }
+    }
+
+    /// Sends what the socket itself still holds, as far as it goes; the caller is woken for the rest.
+    fn push_out(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.unflushed
+            && let Poll::Ready(done) = Pin::new(&mut self.socket).poll_flush(cx)
+        {
+            self.unflushed = false;
+            done?;
+        }
+        Ok(())
     }
 
     /// Gives empty buffers back, so that an idle connection costs no memory.
@@ -116,10 +182,19 @@ impl Channel {
     pub async fn flush(&mut self) -> io::Result<()> {
         std::future::poll_fn(|cx| match self.flush_with(cx, &[]) {
             Err(e) => Poll::Ready(Err(e)),
-            Ok(_) if self.outbound.is_empty() => Poll::Ready(Ok(())),
+            Ok(_) if self.outbound.is_empty() && !self.unflushed => Poll::Ready(Ok(())),
             Ok(_) => Poll::Pending,
         })
         .await
+    }
+
+    /// Sends all of `outbound` and says goodbye, as TLS wants it: without, the peer would take the end for a cut.
+    pub async fn close(&mut self) -> io::Result<()> {
+        self.flush().await?;
+        match self.socket.holds_writes() {
+            true => self.socket.shutdown().await,
+            false => Ok(()),
+        }
     }
 }
 
@@ -131,4 +206,16 @@ pub fn tune(stream: &TcpStream) -> io::Result<()> {
         .with_interval(Duration::from_secs(10))
         .with_retries(3);
     socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
+/// For connections on which others wait: a peer that does not acknowledge what was sent is given up after half a minute. Best effort.
+pub fn watch_closely(socket: &Socket) {
+    let Some(stream) = socket.tcp() else { return };
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(Duration::from_secs(15))
+        .with_interval(Duration::from_secs(5))
+        .with_retries(3);
+    let socket = socket2::SockRef::from(stream);
+    let _ =
+        socket.set_tcp_keepalive(&keepalive).and_then(|()| socket.set_tcp_user_timeout(Some(Duration::from_secs(30))));
 }

@@ -4,13 +4,14 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
+use super::gate::Gate;
 use super::registry::Registry;
 use super::tally::Tally;
 use super::withdrawal::Withdrawal;
-use crate::auth::Verifier;
-use crate::backend::login::{Address, Credentials, Identity};
+use crate::backend::login::{Address, Identity};
 use crate::config::Config;
 use crate::link::ledger::Ledger;
 use crate::routing::Verdicts;
@@ -42,22 +43,16 @@ pub struct Context {
     pub shutdown: Shutdown,
     /// Rung when a session has changed the schema.
     pub schema_changed: Notify,
-    /// What clients may log in as, with `scram-sha-256`; empty with `trust`.
-    pub users: HashMap<String, User>,
+    /// Who may come in. Put another in its place to have changed certificates, users or lists count from the next client on.
+    pub gate: ArcSwap<Gate>,
     uncaptured: Mutex<HashMap<Fingerprint, Uncaptured>>,
-}
-
-/// A login from the configuration, its secrets read.
-pub struct User {
-    pub verifier: Option<Verifier>,
-    pub credentials: BySide<Credentials>,
 }
 
 impl Context {
     pub fn new(
         config: Arc<Config>,
         addresses: BySide<Address>,
-        users: HashMap<String, User>,
+        gate: Gate,
         registry: Arc<Registry>,
         ledger: Arc<Ledger>,
         samples: Arc<Samples>,
@@ -73,7 +68,7 @@ impl Context {
             samples,
             shutdown,
             schema_changed: Notify::new(),
-            users,
+            gate: ArcSwap::from_pointee(gate),
             uncaptured: Mutex::default(),
         }
     }

@@ -1,35 +1,30 @@
 //! From a socket to a session: the opening, proof of identity, the login to the primary, and the greeting.
 
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use pgwire::messages::Message;
 use pgwire::messages::startup::Authentication;
 use tokio::net::TcpStream;
 
+use super::admission::{authenticate, put_authentication};
 use super::context::{Login, Worker};
 use super::peer::Peer;
 use super::registry::Slot;
 use super::statements::Statements;
 use super::transaction::Transaction;
 use super::{End, Passing, RoutingKey, Session};
-use crate::auth::{Cancel, Exchange, Hello, Opening, OpeningError, Verifier, read_opening};
-use crate::backend::login::{self, Backend, Credentials, Identity, LoginError};
-use crate::config::ClientAuth;
-use crate::net::Channel;
+use crate::auth::{Cancel, Hello, Opening, OpeningError, read_opening};
+use crate::backend::login::{self, Backend, Identity, LoginError};
+use crate::net::{Channel, Socket};
 use crate::routing::{Names, bucket};
 use crate::side::{BySide, Side};
-use crate::wire::{HEADER, Header, Notice, Writer, back, cstr, front};
-
-/// A password message is never longer, bytes.
-const MAX_PASSWORD_MESSAGE: usize = 8 << 10;
+use crate::wire::{Notice, Writer, back};
 
 /// Opens a session on an accepted socket, within `timeouts.startup`. `None`: there is none to serve (a cancel request, a health check,
 /// or a refusal that the client has been told).
 pub async fn begin(worker: Rc<Worker>, stream: TcpStream) -> Option<Session> {
-    let mut channel = Channel::new(stream);
+    let mut channel = Channel::new(Socket::Tcp(stream));
     let bound = worker.context.config.timeouts.startup;
     match tokio::time::timeout(bound, open(&worker, &mut channel)).await {
         Ok(Ok(Some((login, slot, backend, primary)))) => Some(session(worker, channel, login, slot, backend, primary)),
@@ -37,12 +32,12 @@ pub async fn begin(worker: Rc<Worker>, stream: TcpStream) -> Option<Session> {
         Ok(Err(Refusal::Silent)) => None,
         Ok(Err(Refusal::Said(notice))) => {
             notice.put(&mut channel.outbound);
-            let _ = tokio::time::timeout(bound, channel.flush()).await;
+            let _ = tokio::time::timeout(bound, channel.close()).await;
             None
         }
         Ok(Err(Refusal::Backend(frame))) => {
             channel.outbound.extend_from_slice(&frame);
-            let _ = tokio::time::timeout(bound, channel.flush()).await;
+            let _ = tokio::time::timeout(bound, channel.close()).await;
             None
         }
         // As Postgres: no word to a client that never finished its start-up.
@@ -50,7 +45,7 @@ pub async fn begin(worker: Rc<Worker>, stream: TcpStream) -> Option<Session> {
     }
 }
 
-enum Refusal {
+pub(super) enum Refusal {
     Said(Box<Notice>),
     /// The backend's own words.
     Backend(BytesMut),
@@ -68,6 +63,11 @@ impl From<OpeningError> for Refusal {
         match error {
             OpeningError::Io(_) => Refusal::Silent,
             OpeningError::Version { .. } => Notice::fatal("0A000", error.to_string()).into(),
+            OpeningError::BytesBeforeEncryption(_) => Notice::fatal("08P01", error.to_string())
+                .detail(
+                    "This could be either a client-software bug or evidence of an attempted man-in-the-middle attack.",
+                )
+                .into(),
             _ => Notice::fatal("08P01", error.to_string()).into(),
         }
     }
@@ -77,13 +77,14 @@ type Opened = (Arc<Login>, Slot, Backend, Side);
 
 async fn open(worker: &Worker, channel: &mut Channel) -> Result<Option<Opened>, Refusal> {
     let context = &worker.context;
-    let hello = match read_opening(channel).await? {
+    let gate = context.gate.load_full();
+    let (hello, encrypted) = match read_opening(channel, gate.acceptor()).await? {
         Opening::Nothing => return Ok(None),
         Opening::Cancel(key) => {
-            send_cancel(worker, key).await;
+            send_cancel(worker, &key).await;
             return Ok(None);
         }
-        Opening::Session(hello) => hello,
+        Opening::Session(hello, encrypted) => (hello, encrypted),
     };
     if context.shutdown.has_begun() {
         return Err(Notice::fatal("57P03", "the database system is shutting down").into());
@@ -91,7 +92,7 @@ async fn open(worker: &Worker, channel: &mut Channel) -> Result<Option<Opened>, 
     if hello.minor_version > 0 || !hello.extensions.is_empty() {
         put_negotiate(&mut channel.outbound, &hello.extensions);
     }
-    let credentials = authenticate(worker, channel, &hello).await?;
+    let credentials = authenticate(&gate, channel, &hello, encrypted.as_ref()).await?;
     check_database(worker, &hello)?;
     let limit = context.config.clients.max_connections;
     let slot = context.registry.enroll();
@@ -103,7 +104,7 @@ async fn open(worker: &Worker, channel: &mut Channel) -> Result<Option<Opened>, 
     let login = Arc::new(Login { identity });
     let primary = context.registry.policy().primary();
     let backend = log_in(worker, &login, primary).await.map_err(|error| refusal(primary, error))?;
-    greet(channel, &backend, slot.cancel);
+    greet(channel, &backend, slot.pid, &slot.secret);
     Ok(Some((login, slot, backend, primary)))
 }
 
@@ -126,73 +127,6 @@ fn put_negotiate(out: &mut BytesMut, extensions: &[String]) {
     writer.end();
 }
 
-async fn authenticate(worker: &Worker, channel: &mut Channel, hello: &Hello) -> Result<BySide<Credentials>, Refusal> {
-    let users = &worker.context.users;
-    let known = users.get(&hello.user);
-    let named = || BySide::from_fn(|_| Credentials { user: hello.user.clone(), password: None });
-    match worker.context.config.clients.auth {
-        ClientAuth::Trust if users.is_empty() => Ok(named()),
-        ClientAuth::Trust => match known {
-            Some(user) => Ok(user.credentials.clone()),
-            None => Err(Notice::fatal("28000", format!("role \"{}\" is not admitted", hello.user)).into()),
-        },
-        ClientAuth::ScramSha256 => {
-            let verifier = known.and_then(|user| user.verifier.clone());
-            let admitted = verifier.is_some();
-            scram(channel, verifier.unwrap_or_else(Verifier::nobody), &hello.user).await?;
-            known.filter(|_| admitted).map(|user| user.credentials.clone()).ok_or_else(|| password_failed(&hello.user))
-        }
-    }
-}
-
-fn password_failed(user: &str) -> Refusal {
-    Notice::fatal("28P01", format!("password authentication failed for user \"{user}\"")).into()
-}
-
-async fn scram(channel: &mut Channel, verifier: Verifier, user: &str) -> Result<(), Refusal> {
-    const MECHANISM: &[u8] = b"SCRAM-SHA-256";
-    let malformed = || Refusal::from(Notice::fatal("08P01", "malformed SCRAM message"));
-    put_authentication(channel, Authentication::SASL(vec!["SCRAM-SHA-256".into()]));
-    let first = read_password_message(channel).await?;
-    let (mechanism, rest) = cstr(first.get(HEADER..).unwrap_or_default()).ok_or_else(malformed)?;
-    if mechanism != MECHANISM {
-        return Err(Notice::fatal("28000", "client selected an invalid SASL authentication mechanism").into());
-    }
-    let message = rest.get(4..).ok_or_else(malformed)?;
-    let (exchange, server_first) = Exchange::begin(verifier, message).map_err(|_| malformed())?;
-    put_authentication(channel, Authentication::SASLContinue(server_first.into()));
-    let last = read_password_message(channel).await?;
-    let proof = last.get(HEADER..).unwrap_or_default();
-    let server_final = exchange.finish(proof).map_err(|_| password_failed(user))?;
-    put_authentication(channel, Authentication::SASLFinal(server_final.into()));
-    Ok(())
-}
-
-fn put_authentication(channel: &mut Channel, message: Authentication) {
-    // Encoding fails only for messages that are longer than any of these.
-    let _ = message.encode(&mut channel.outbound);
-}
-
-async fn read_password_message(channel: &mut Channel) -> Result<BytesMut, Refusal> {
-    loop {
-        let header = Header::peek(&channel.inbound, MAX_PASSWORD_MESSAGE)
-            .map_err(|_| Notice::fatal("08P01", "invalid message length"))?;
-        match header {
-            Some(header) if header.tag != front::PASSWORD => {
-                let message = format!("expected SASL response, got message type {}", header.tag);
-                return Err(Notice::fatal("08P01", message).into());
-            }
-            Some(header) if channel.inbound.len() >= header.len => return Ok(channel.inbound.split_to(header.len)),
-            _ => {}
-        }
-        channel.flush().await.map_err(|_| Refusal::Silent)?;
-        channel.fill().await.map_err(|_| Refusal::Silent)?;
-        if channel.is_closed() {
-            return Err(Refusal::Silent);
-        }
-    }
-}
-
 async fn log_in(worker: &Worker, login: &Login, side: Side) -> Result<Backend, LoginError> {
     let context = &worker.context;
     let identity = &login.identity;
@@ -201,13 +135,13 @@ async fn log_in(worker: &Worker, login: &Login, side: Side) -> Result<Backend, L
     login::login(context.addresses.get(side), credentials, &identity.parameters, timeout).await
 }
 
-fn greet(channel: &mut Channel, backend: &Backend, key: Cancel) {
+fn greet(channel: &mut Channel, backend: &Backend, pid: i32, secret: &[u8]) {
     put_authentication(channel, Authentication::Ok);
     let out = &mut channel.outbound;
     for (name, value) in &backend.parameters {
         Writer::begin(out, back::PARAMETER_STATUS).cstr(name).cstr(value).end();
     }
-    Writer::begin(out, back::BACKEND_KEY_DATA).u32(key.pid as u32).u32(key.secret as u32).end();
+    Writer::begin(out, back::BACKEND_KEY_DATA).u32(pid as u32).bytes(secret).end();
     Writer::begin(out, back::READY_FOR_QUERY).u8(b'I').end();
 }
 
@@ -278,7 +212,7 @@ impl Session {
     }
 }
 
-async fn send_cancel(worker: &Worker, key: Cancel) {
+async fn send_cancel(worker: &Worker, key: &Cancel) {
     let timeout = worker.context.config.timeouts.connect;
     for (address, backend_key) in worker.context.registry.cancel_targets(key) {
         if let Err(error) = login::cancel(&address, backend_key, timeout).await {
@@ -297,34 +231,18 @@ fn refusal(side: Side, error: LoginError) -> Refusal {
 /// What a client is told when its backend cannot be had; details that concern the operator go to the log.
 pub(super) fn login_notice(side: Side, error: &LoginError) -> Notice {
     tracing::error!(%side, %error, "a client's login to its backend failed");
-    let hint = match error {
-        LoginError::NoPassword => "Give this user a password_file in clients.users, or use trust on the backend.",
-        _ => "Check that the backend is up and that backends.<side>.url is right.",
-    };
-    let code = if matches!(error, LoginError::NoPassword | LoginError::Method) { "28000" } else { "08001" };
-    Notice::fatal(code, format!("could not connect to the database ({side})")).detail(format!("{error}.")).hint(hint)
-}
-
-/// Reads the users of the configuration with their secrets. Errors name the key and the file, never what is in it.
-pub fn read_users(config: &crate::config::Config) -> Result<HashMap<String, super::User>, String> {
-    config.clients.users.iter().enumerate().map(|(at, user)| read_user(at, user)).collect()
-}
-
-fn read_user(at: usize, user: &crate::config::User) -> Result<(String, super::User), String> {
-    let read = |key: &str, file: &Option<std::path::PathBuf>| -> Result<Option<String>, String> {
-        let Some(path) = file else { return Ok(None) };
-        let text =
-            std::fs::read_to_string(path).map_err(|e| format!("clients.users[{at}].{key}: {}: {e}", path.display()))?;
-        Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
-    };
-    let password = read("password_file", &user.password_file)?;
-    let verifier = password.as_deref().and_then(Verifier::from_password);
-    let mut credentials = BySide::from_fn(|_| Credentials { user: user.name.clone(), password: password.clone() });
-    for (side, name, other) in [(Side::Old, "old", &user.old), (Side::New, "new", &user.new)] {
-        if let Some(other) = other {
-            let password = read(&format!("{name}.password_file"), &other.password_file)?.or_else(|| password.clone());
-            *credentials.get_mut(side) = Credentials { user: other.user.clone(), password };
+    let (code, hint) = match error {
+        LoginError::NoPassword => {
+            ("28000", "Give this user a password_file in clients.users, or use trust on the backend.")
         }
-    }
-    Ok((user.name.clone(), super::User { verifier, credentials }))
+        LoginError::OnlyVerifier | LoginError::Keys(_) => (
+            "28000",
+            "Give this user a password_file for this side in clients.users, or the same verifier as the backend.",
+        ),
+        LoginError::Method | LoginError::Impostor | LoginError::Unbound => {
+            ("28000", "Check the backend's pg_hba.conf and backends.<side>.url.")
+        }
+        _ => ("08001", "Check that the backend is up and that backends.<side>.url is right."),
+    };
+    Notice::fatal(code, format!("could not connect to the database ({side})")).detail(format!("{error}.")).hint(hint)
 }

@@ -7,9 +7,11 @@
 //! At most one backend has answers under way. A read that goes to the secondary therefore starts and ends in a calm session, and the
 //! order of answers is the order of requests without any bookkeeping.
 
+mod admission;
 mod answers;
 mod batch;
 mod context;
+pub mod gate;
 mod handshake;
 mod leaving;
 mod patience;
@@ -33,8 +35,9 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 
-pub use context::{Context, Login, Uncaptured, User, Worker};
-pub use handshake::{begin, read_users};
+pub use context::{Context, Login, Uncaptured, Worker};
+pub use gate::Gate;
+pub use handshake::begin;
 pub use withdrawal::{Withdrawal, Withdrawn};
 
 use crate::backend::login::LoginError;

@@ -93,7 +93,7 @@ impl Session {
             KeySource::Connection => Some(self.routing_key.connection),
             KeySource::User => Some(routing::bucket(&identity.user)),
             KeySource::ApplicationName => parameter("application_name").map(routing::bucket),
-            KeySource::Address => self.client.stream().peer_addr().ok().map(|a| routing::bucket(&a.ip().to_string())),
+            KeySource::Address => self.client.peer().map(|a| routing::bucket(&a.ip().to_string())),
             KeySource::Column => None,
         };
         self.worker.context.config.reads.key.iter().find_map(from).unwrap_or(self.routing_key.connection)

@@ -26,10 +26,24 @@ const NO_TRANSACTION: u64 = 0;
 /// Where a cancel request for a session goes: the backends that it has a connection to.
 pub type CancelTargets = Vec<(Address, (i32, i32))>;
 
+/// A session as a cancel request sees it.
+#[derive(Debug)]
+struct Cancellable {
+    secret: [u8; 4],
+    targets: CancelTargets,
+}
+
+impl Cancellable {
+    /// In the same time, whatever differs.
+    fn is_opened_by(&self, secret: &[u8]) -> bool {
+        secret.len() == self.secret.len() && secret.iter().zip(self.secret).fold(0, |d, (a, b)| d | (a ^ b)) == 0
+    }
+}
+
 #[derive(Debug, Default)]
 struct Inner {
     slots: HashMap<u64, Arc<AtomicU64>>,
-    cancels: HashMap<Cancel, CancelTargets>,
+    cancels: HashMap<i32, Cancellable>,
     next: u64,
 }
 
@@ -116,15 +130,17 @@ impl Registry {
         inner.next += 1;
         let id = inner.next;
         inner.slots.insert(id, Arc::clone(&using));
-        let cancel = Cancel { pid: (id & 0x7fff_ffff) as i32, secret: rand::random() };
-        inner.cancels.insert(cancel, Vec::new());
+        let (pid, secret) = ((id & 0x7fff_ffff) as i32, rand::random());
+        inner.cancels.insert(pid, Cancellable { secret, targets: Vec::new() });
         self.clients.fetch_add(1, Ordering::Relaxed);
-        Slot { registry: Arc::clone(self), id, using, cancel }
+        Slot { registry: Arc::clone(self), id, using, pid, secret }
     }
 
     /// Where to send a cancel request. A wrong key cancels nothing.
-    pub fn cancel_targets(&self, cancel: Cancel) -> CancelTargets {
-        self.lock().cancels.get(&cancel).cloned().unwrap_or_default()
+    pub fn cancel_targets(&self, cancel: &Cancel) -> CancelTargets {
+        let inner = self.lock();
+        let meant = inner.cancels.get(&cancel.pid).filter(|c| c.is_opened_by(&cancel.secret));
+        meant.map(|c| c.targets.clone()).unwrap_or_default()
     }
 }
 
@@ -134,8 +150,9 @@ pub struct Slot {
     registry: Arc<Registry>,
     id: u64,
     using: Arc<AtomicU64>,
-    /// The key that the client gets for its cancel requests.
-    pub cancel: Cancel,
+    /// What the client gets for its cancel requests.
+    pub pid: i32,
+    pub secret: [u8; 4],
 }
 
 impl Slot {
@@ -159,7 +176,9 @@ impl Slot {
     }
 
     pub fn set_cancel_targets(&self, targets: CancelTargets) {
-        self.registry.lock().cancels.insert(self.cancel, targets);
+        if let Some(own) = self.registry.lock().cancels.get_mut(&self.pid) {
+            own.targets = targets;
+        }
     }
 }
 
@@ -168,7 +187,7 @@ impl Drop for Slot {
         self.leave();
         let mut inner = self.registry.lock();
         inner.slots.remove(&self.id);
-        inner.cancels.remove(&self.cancel);
+        inner.cancels.remove(&self.pid);
         drop(inner);
         self.registry.clients.fetch_sub(1, Ordering::Relaxed);
     }
