@@ -19,8 +19,7 @@ const TLS_HANDSHAKE: u8 = 0x16;
 
 /// What a client opened its connection for.
 pub enum Opening {
-    /// Encrypted, where the second is there.
-    Session(Hello, Option<Encrypted>),
+    Session(Box<Hello>),
     Cancel(Cancel),
     /// It left without a word, as health checks do, or said what deserves none.
     Nothing,
@@ -37,6 +36,8 @@ pub struct Hello {
     /// Protocol extensions (`_pq_.*`) that the client asked for; none is known.
     pub extensions: Vec<String>,
     pub minor_version: u16,
+    /// The connection it came on is encrypted.
+    pub encrypted: Option<Encrypted>,
 }
 
 /// Which session's statement to cancel.
@@ -97,7 +98,8 @@ pub async fn read_opening(channel: &mut Channel, acceptor: Option<&Acceptor>) ->
             // As PostgreSQL: what is no cancel request deserves no answer, as a good one gets none.
             return Ok(cancel(&packet).map_or(Opening::Nothing, Opening::Cancel));
         } else {
-            return hello(packet).map(|hello| Opening::Session(hello, encrypted));
+            let hello = hello(packet)?;
+            return Ok(Opening::Session(Box::new(Hello { encrypted, ..hello })));
         }
     }
 }
@@ -160,6 +162,7 @@ fn hello(mut packet: BytesMut) -> Result<Hello, OpeningError> {
         parameters,
         extensions: extensions.into_iter().map(|(k, _)| k).collect(),
         minor_version: minor,
+        encrypted: None,
     })
 }
 

@@ -10,7 +10,6 @@ use crate::auth::{Exchange, Hello, MECHANISM, MECHANISM_PLUS, Mechanism, ScramEr
 use crate::backend::login::{Credentials, Secret};
 use crate::config::ClientAuth;
 use crate::net::Channel;
-use crate::net::tls::Encrypted;
 use crate::side::BySide;
 use crate::wire::{HEADER, Header, Notice, cstr, front};
 
@@ -22,15 +21,14 @@ pub(super) async fn authenticate(
     gate: &Gate,
     channel: &mut Channel,
     hello: &Hello,
-    encrypted: Option<&Encrypted>,
 ) -> Result<BySide<Credentials>, Refusal> {
     let from = channel.peer().map(|address| address.ip());
-    gate.admit(hello, from, encrypted).map_err(Refusal::Said)?;
+    gate.admit(hello, from).map_err(Refusal::Said)?;
     let credentials = match gate.auth {
         ClientAuth::Trust => trusted(gate, &hello.user)?,
-        ClientAuth::ScramSha256 => by_password(gate, channel, &hello.user, encrypted).await?,
+        ClientAuth::ScramSha256 => by_password(gate, channel, hello).await?,
     };
-    match gate.certifies(&hello.user, encrypted) {
+    match gate.certifies(hello) {
         true => Ok(credentials),
         false => {
             let message = format!("certificate authentication failed for user \"{}\"", hello.user);
@@ -48,18 +46,14 @@ fn trusted(gate: &Gate, name: &str) -> Result<BySide<Credentials>, Refusal> {
 }
 
 /// An unknown user is taken through the same steps, and fails where a wrong password does.
-async fn by_password(
-    gate: &Gate,
-    channel: &mut Channel,
-    name: &str,
-    encrypted: Option<&Encrypted>,
-) -> Result<BySide<Credentials>, Refusal> {
+async fn by_password(gate: &Gate, channel: &mut Channel, hello: &Hello) -> Result<BySide<Credentials>, Refusal> {
+    let name = &hello.user;
     let known = gate.user(name).and_then(|user| Some((user, user.verifier.clone()?)));
     let (user, verifier) = match known {
         Some((user, verifier)) => (Some(user), verifier),
         None => (None, gate.nobody(name)),
     };
-    let end_point = encrypted.and_then(|e| e.end_point.as_deref());
+    let end_point = hello.encrypted.as_ref().and_then(|e| e.end_point.as_deref());
     let keys = scram(channel, verifier, end_point, name).await?;
     let user = user.ok_or_else(|| password_failed(name))?;
     let mut credentials = user.credentials.clone();

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use crate::auth::{Hello, Verifier};
 use crate::backend::login::{Credentials, Secret};
 use crate::config::{Allow, ClientAuth, ClientCertificate, Config, TlsMode};
-use crate::net::tls::{Acceptor, Encrypted};
+use crate::net::tls::Acceptor;
 use crate::side::{BySide, Side};
 use crate::wire::Notice;
 
@@ -68,16 +68,16 @@ impl Gate {
     }
 
     /// Whether a client may try at all, before it proves anything: PostgreSQL's pg_hba.conf.
-    pub fn admit(&self, hello: &Hello, from: Option<IpAddr>, encrypted: Option<&Encrypted>) -> Result<(), Box<Notice>> {
-        let in_clear = encrypted.is_none();
+    pub fn admit(&self, hello: &Hello, from: Option<IpAddr>) -> Result<(), Box<Notice>> {
+        let in_clear = hello.encrypted.is_none();
         if in_clear && self.tls == TlsMode::Require {
-            return Err(Box::new(no_entry(hello, from, in_clear).hint("clients.tls.mode of pgduet is require.")));
+            return Err(Box::new(no_entry(hello, from).hint("clients.tls.mode of pgduet is require.")));
         }
         let admitted = |from| self.allow.iter().any(|line| line.admits(&hello.user, from, !in_clear));
         if !self.allow.is_empty() && !from.is_some_and(admitted) {
-            return Err(Box::new(no_entry(hello, from, in_clear).hint("clients.allow of pgduet has no line for it.")));
+            return Err(Box::new(no_entry(hello, from).hint("clients.allow of pgduet has no line for it.")));
         }
-        let certified = encrypted.is_some_and(|e| e.certificate.is_some());
+        let certified = hello.encrypted.as_ref().is_some_and(|e| e.certificate.is_some());
         match self.client_certificate {
             ClientCertificate::Optional => Ok(()),
             _ if certified => Ok(()),
@@ -86,15 +86,16 @@ impl Gate {
     }
 
     /// Whether the certificate, where it counts, is the user's own.
-    pub fn certifies(&self, user: &str, encrypted: Option<&Encrypted>) -> bool {
-        let named = encrypted.and_then(|e| e.certificate.as_ref()).and_then(|c| c.common_name.as_deref());
-        self.client_certificate != ClientCertificate::VerifyFull || named == Some(user)
+    pub fn certifies(&self, hello: &Hello) -> bool {
+        let certificate = hello.encrypted.as_ref().and_then(|e| e.certificate.as_ref());
+        let named = certificate.and_then(|c| c.common_name.as_ref());
+        self.client_certificate != ClientCertificate::VerifyFull || named == Some(&hello.user)
     }
 }
 
-fn no_entry(hello: &Hello, from: Option<IpAddr>, in_clear: bool) -> Notice {
+fn no_entry(hello: &Hello, from: Option<IpAddr>) -> Notice {
     let host = from.map_or("[unknown]".into(), |ip| ip.to_canonical().to_string());
-    let how = if in_clear { "no encryption" } else { "SSL encryption" };
+    let how = if hello.encrypted.is_none() { "no encryption" } else { "SSL encryption" };
     let (user, database) = (&hello.user, &hello.database);
     let message = format!("no pg_hba.conf entry for host \"{host}\", user \"{user}\", database \"{database}\", {how}");
     Notice::fatal("28000", message)

@@ -78,13 +78,13 @@ type Opened = (Arc<Login>, Slot, Backend, Side);
 async fn open(worker: &Worker, channel: &mut Channel) -> Result<Option<Opened>, Refusal> {
     let context = &worker.context;
     let gate = context.gate.load_full();
-    let (hello, encrypted) = match read_opening(channel, gate.acceptor()).await? {
+    let hello = match read_opening(channel, gate.acceptor()).await? {
         Opening::Nothing => return Ok(None),
         Opening::Cancel(key) => {
             send_cancel(worker, &key).await;
             return Ok(None);
         }
-        Opening::Session(hello, encrypted) => (hello, encrypted),
+        Opening::Session(hello) => *hello,
     };
     if context.shutdown.has_begun() {
         return Err(Notice::fatal("57P03", "the database system is shutting down").into());
@@ -92,7 +92,7 @@ async fn open(worker: &Worker, channel: &mut Channel) -> Result<Option<Opened>, 
     if hello.minor_version > 0 || !hello.extensions.is_empty() {
         put_negotiate(&mut channel.outbound, &hello.extensions);
     }
-    let credentials = authenticate(&gate, channel, &hello, encrypted.as_ref()).await?;
+    let credentials = authenticate(&gate, channel, &hello).await?;
     check_database(worker, &hello)?;
     let limit = context.config.clients.max_connections;
     let slot = context.registry.enroll();
