@@ -62,12 +62,13 @@ pub fn serve(config: Config) -> Result<(), AppError> {
         let admin = admin::bind(Arc::clone(&conductor)).map_err(AppError::Start)?;
         let admin_address = admin.address;
         tokio::spawn(admin.serve());
+        // Clients are answered from now on, though not served before the durable policy is known.
+        let server = Server::start(Arc::clone(&context))
+            .map_err(|e| AppError::Start(format!("listen: {}: {e}", context.config.listen)))?;
         tokio::select! {
             () = conductor.start() => {}
             () = stop.asked() => return Ok(()),
         }
-        let server = Server::start(Arc::clone(&context))
-            .map_err(|e| AppError::Start(format!("listen: {}: {e}", context.config.listen)))?;
         println!("ready: proxy on {}, admin on {admin_address}", server.address);
         tokio::spawn(Arc::clone(&conductor).watch());
         tokio::spawn(Arc::clone(&conductor).probe());

@@ -23,6 +23,8 @@ const STOP: Duration = Duration::from_secs(45);
 pub struct Proxy {
     program: PathBuf,
     child: Option<(Child, Guard)>,
+    /// What the process prints.
+    lines: Option<mpsc::Receiver<String>>,
     home: TempDir,
     _clean_up: Guard,
     pub port: u16,
@@ -53,8 +55,16 @@ impl Proxy {
         let clean_up = Guard::new("rm -rf \"$1\"", &[&home.path().to_string_lossy()]);
         let clean_up = clean_up.map_err(|e| Failure::io("cannot start a guard", e))?;
         let admin = Admin { address: SocketAddr::from(([127, 0, 0, 1], free_port()?)) };
-        let program = program.to_owned();
-        Ok(Proxy { program, child: None, home, _clean_up: clean_up, port: free_port()?, admin, environment: vec![] })
+        Ok(Proxy {
+            program: program.to_owned(),
+            child: None,
+            lines: None,
+            home,
+            _clean_up: clean_up,
+            port: free_port()?,
+            admin,
+            environment: vec![],
+        })
     }
 
     /// The part of a configuration that says where everything listens.
@@ -93,6 +103,15 @@ impl Proxy {
     /// # Errors
     /// As [`Proxy::start`].
     pub fn start_again(&mut self) -> Result<(), Failure> {
+        self.launch()?;
+        self.until_ready()
+    }
+
+    /// Starts the process and does not wait until it is ready.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn launch(&mut self) -> Result<(), Failure> {
         let broken = |e| Failure::io("cannot start the proxy", e);
         let log = File::options().create(true).append(true).open(self.log()).map_err(broken)?;
         let mut command = Command::new(&self.program);
@@ -102,9 +121,22 @@ impl Proxy {
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().map_err(broken)?;
         let guard = Guard::new("kill -KILL \"$1\"", &[&child.id().to_string()]).map_err(broken)?;
-        let lines = follow(child.stdout.take());
+        self.lines = Some(follow(child.stdout.take()));
         self.child = Some((child, guard));
-        match lines.recv_timeout(START) {
+        Ok(())
+    }
+
+    /// Whether the launched process has said that it is ready.
+    pub fn is_ready(&self) -> bool {
+        self.lines.as_ref().and_then(|lines| lines.try_recv().ok()).is_some_and(|line| line.starts_with("ready:"))
+    }
+
+    /// Waits until the launched process says that it is ready.
+    ///
+    /// # Errors
+    /// As [`Proxy::start`].
+    pub fn until_ready(&mut self) -> Result<(), Failure> {
+        match self.lines.as_ref().map_or(Err(mpsc::RecvTimeoutError::Disconnected), |l| l.recv_timeout(START)) {
             Ok(line) if line.starts_with("ready:") => Ok(()),
             _ => {
                 self.kill();

@@ -10,6 +10,7 @@
 //! A process that dies between two of these is started again by the durable policy alone (`start`).
 
 mod change;
+mod complaint;
 mod gates;
 mod probe;
 mod report;

@@ -1,8 +1,9 @@
 //! Starting from the durable policy, and following it: other instances may change it, and sessions may change the schema.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::complaint::Complaint;
 use super::{Conductor, PolicyPatch, Trouble};
 use crate::backend::control::Connection;
 use crate::routing::{Phase, Policy};
@@ -19,18 +20,18 @@ const RETRY: Duration = Duration::from_millis(250);
 impl Conductor {
     /// Finds the durable policy and puts it in force; tries until it can. Clients are served from then on.
     pub async fn start(self: &Arc<Self>) {
-        loop {
-            match self.try_start().await {
-                Ok(()) => break,
-                Err(error) => {
-                    tracing::warn!(%error, "not ready yet");
-                    self.set_ready(Some(error.to_string()));
-                }
+        let mut complaint = Complaint::default();
+        while let Err(error) = self.try_start().await {
+            let error = error.to_string();
+            if complaint.is_due(&error, Instant::now()) {
+                tracing::warn!(error, "not ready yet; clients are told so until the durable policy can be read");
             }
+            self.set_ready(Some(error));
             tokio::time::sleep(RETRY).await;
         }
-        self.set_ready(None);
         self.seed_phase().await;
+        self.context.registry.open();
+        self.set_ready(None);
     }
 
     async fn try_start(&self) -> Result<(), Trouble> {
@@ -54,12 +55,14 @@ impl Conductor {
         let claims = [(Side::Old, old), (Side::New, new)];
         let best = claims.iter().filter_map(|(_, c)| c.as_ref().ok().cloned().flatten()).max_by_key(|c| c.epoch);
         let primary = best.as_ref().map_or(Side::Old, |c| c.settings.phase.primary());
+        let (own, other): (Vec<_>, Vec<_>) = claims.into_iter().partition(|(side, _)| *side == primary);
         // The primary itself must have spoken: what the other side knows of it may be out of date.
-        for (side, claim) in claims {
-            match claim {
-                Err(error) if side == primary => return Err(error),
-                Err(error) => tracing::warn!(%side, %error, "the secondary does not answer"),
-                Ok(_) => {}
+        for (_, claim) in own {
+            claim?;
+        }
+        for (side, claim) in other {
+            if let Err(error) = claim {
+                tracing::warn!(%side, %error, "the secondary does not answer");
             }
         }
         Ok(best)

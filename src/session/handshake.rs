@@ -89,6 +89,9 @@ async fn open(worker: &Worker, channel: &mut Channel) -> Result<Option<Opened>, 
     if context.shutdown.has_begun() {
         return Err(Notice::fatal("57P03", "the database system is shutting down").into());
     }
+    if !context.registry.is_open() {
+        return Err(starting_up().into());
+    }
     if hello.minor_version > 0 || !hello.extensions.is_empty() {
         put_negotiate(&mut channel.outbound, &hello.extensions);
     }
@@ -106,6 +109,15 @@ async fn open(worker: &Worker, channel: &mut Channel) -> Result<Option<Opened>, 
     let backend = log_in(worker, &login, primary).await.map_err(|error| refusal(primary, error))?;
     greet(channel, &backend, slot.pid, &slot.secret);
     Ok(Some((login, slot, backend, primary)))
+}
+
+/// As Postgres while it recovers. What exactly is missing is for the operator, not for whoever has not proved who he is.
+fn starting_up() -> Notice {
+    Notice::fatal("57P03", "the database system is starting up")
+        .detail(
+            "The proxy waits for the databases: it has not read the durable policy yet, and serves nobody without it.",
+        )
+        .hint("It tries again by itself. GET /readyz on the admin port, and the log, say what does not answer.")
 }
 
 fn check_database(worker: &Worker, hello: &Hello) -> Result<(), Refusal> {

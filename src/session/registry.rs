@@ -9,7 +9,7 @@
 //! ([`Slot::enter`]): either it sees the swap, or whoever swapped sees the slot.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -56,6 +56,8 @@ pub struct Registry {
     /// Rung when a transaction ends while somebody waits for that.
     ended: Notify,
     waiting: AtomicUsize,
+    /// The durable policy has been read.
+    is_open: AtomicBool,
 }
 
 /// Transactions of a former policy did not end in time.
@@ -73,7 +75,18 @@ impl Registry {
             clients: AtomicUsize::new(0),
             ended: Notify::new(),
             waiting: AtomicUsize::new(0),
+            is_open: AtomicBool::new(false),
         })
+    }
+
+    /// The policy that is in force is the durable one: clients may be served, from now on and for good.
+    pub fn open(&self) {
+        self.is_open.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether [`Registry::open`] was called. Until then the policy is a mere placeholder, and no session may begin.
+    pub fn is_open(&self) -> bool {
+        self.is_open.load(Ordering::SeqCst)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
