@@ -77,6 +77,11 @@ impl Channel {
         self.eof
     }
 
+    /// Whether anything that was written is still here.
+    pub fn has_unsent(&self) -> bool {
+        self.unflushed || !self.outbound.is_empty()
+    }
+
     /// Reads what is there, once. Ready: bytes arrived, or the peer closed (see [`Channel::is_closed`]).
     pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.eof {
@@ -182,7 +187,7 @@ impl Channel {
     pub async fn flush(&mut self) -> io::Result<()> {
         std::future::poll_fn(|cx| match self.flush_with(cx, &[]) {
             Err(e) => Poll::Ready(Err(e)),
-            Ok(_) if self.outbound.is_empty() && !self.unflushed => Poll::Ready(Ok(())),
+            Ok(_) if !self.has_unsent() => Poll::Ready(Ok(())),
             Ok(_) => Poll::Pending,
         })
         .await

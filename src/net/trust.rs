@@ -99,13 +99,24 @@ impl Connector {
             // A name that DNS has not is not told to the server; whether its certificate fits is the verifier's affair.
             Err(_) => ServerName::from(stream.peer_addr()?.ip()),
         };
-        let stream = self.inner.connect(name, stream).await?;
+        let stream = self.inner.connect(name, stream).await.map_err(in_words)?;
         let connection = stream.get_ref().1;
         let leaf = connection.peer_certificates().and_then(<[_]>::first);
         let end_point = leaf.and_then(|leaf| Certificate::read(leaf)?.end_point(leaf));
         let server = Server { end_point, named_protocol: connection.alpn_protocol() == Some(ALPN) };
         Ok((Socket::Tls(Box::new(TlsStream::Client(stream))), server))
     }
+}
+
+/// A certificate's fault in words rather than in the library's terms; anything else as it is.
+fn in_words(error: io::Error) -> io::Error {
+    let fault = match error.get_ref().and_then(|e| e.downcast_ref::<Error>()) {
+        Some(Error::InvalidCertificate(CertificateError::Other(other))) => other.to_string(),
+        Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => "unknown issuer".to_owned(),
+        Some(Error::InvalidCertificate(fault)) => format!("{fault}"),
+        _ => return error,
+    };
+    io::Error::other(format!("certificate verify failed: {fault}"))
 }
 
 #[derive(Debug)]

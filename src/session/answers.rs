@@ -273,7 +273,6 @@ impl Session {
             let mut owed = peer.batches.drain(..).find(|b| b.voice != Voice::Silent);
             *self.peers.get_mut(side) = None;
             self.statements.lost(side);
-            self.publish_cancel_targets();
             moved = true;
             match owed.as_mut().and_then(Batch::take_replay) {
                 Some(replay) => {

@@ -8,13 +8,14 @@ use pgwire::messages::startup::Authentication;
 use tokio::net::TcpStream;
 
 use super::admission::{authenticate, put_authentication};
+use super::cancel::{self, Cancelling};
 use super::context::{Login, Worker};
 use super::peer::Peer;
 use super::registry::Slot;
 use super::statements::Statements;
 use super::transaction::Transaction;
 use super::{End, Passing, RoutingKey, Session};
-use crate::auth::{Cancel, Hello, Opening, OpeningError, read_opening};
+use crate::auth::{Hello, Opening, OpeningError, read_opening};
 use crate::backend::login::{self, Backend, Identity, LoginError};
 use crate::net::{Channel, Socket};
 use crate::routing::{Names, bucket};
@@ -81,7 +82,7 @@ async fn open(worker: &Worker, channel: &mut Channel) -> Result<Option<Opened>, 
     let hello = match read_opening(channel, gate.acceptor()).await? {
         Opening::Nothing => return Ok(None),
         Opening::Cancel(key) => {
-            send_cancel(worker, &key).await;
+            cancel::act(context.registry.cancellable(&key), context.config.timeouts.connect).await;
             return Ok(None);
         }
         Opening::Session(hello) => *hello,
@@ -186,13 +187,13 @@ fn session(
         requests: Passing::default(),
         answers: Passing::default(),
         withheld: None,
+        cancelling: Cancelling::default(),
         fallback: false,
         way: Default::default(),
         closing: Some(Box::pin(closing)),
         leaving: super::leaving::Leaving::No,
     };
     *session.peers.get_mut(primary) = Some(Peer::new(backend.channel, backend.key));
-    session.publish_cancel_targets();
     session
 }
 
@@ -213,23 +214,7 @@ impl Session {
             },
         };
         *self.peers.get_mut(side) = Some(Peer::new(backend.channel, backend.key));
-        self.publish_cancel_targets();
         Ok(())
-    }
-
-    pub(super) fn publish_cancel_targets(&self) {
-        let addresses = &self.worker.context.addresses;
-        let target = |side| self.peers.get(side).as_ref().map(|p| (addresses.get(side).clone(), p.key));
-        self.slot.set_cancel_targets(Side::BOTH.into_iter().filter_map(target).collect());
-    }
-}
-
-async fn send_cancel(worker: &Worker, key: &Cancel) {
-    let timeout = worker.context.config.timeouts.connect;
-    for (address, backend_key) in worker.context.registry.cancel_targets(key) {
-        if let Err(error) = login::cancel(&address, backend_key, timeout).await {
-            tracing::warn!(%error, "a cancel request could not be passed on");
-        }
     }
 }
 

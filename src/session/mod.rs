@@ -10,6 +10,7 @@
 mod admission;
 mod answers;
 mod batch;
+mod cancel;
 mod context;
 pub mod gate;
 mod handshake;
@@ -46,6 +47,7 @@ use crate::net::Channel;
 use crate::routing::{Names, Policy};
 use crate::side::{BySide, Side};
 use crate::wire::Notice;
+use cancel::Cancelling;
 use leaving::Leaving;
 use peer::Peer;
 use registry::Slot;
@@ -139,6 +141,7 @@ pub struct Session {
     requests: Passing,
     answers: Passing,
     withheld: Option<Withheld>,
+    cancelling: Cancelling,
     /// The next batch was tried on the secondary in vain.
     fallback: bool,
     way: patience::Way,
@@ -220,6 +223,7 @@ impl Session {
         moved |= self.fill_client(cx)?;
         moved |= self.fill_peers(cx)?;
         moved |= self.watch_secondary(cx);
+        moved |= self.poll_cancel(cx, moved);
         if self.closing.as_mut().is_some_and(|bell| bell.as_mut().poll(cx).is_ready()) {
             self.closing = None;
         }
@@ -286,7 +290,7 @@ impl Session {
     /// The side that is not active hears statements of pgduet's own at most.
     fn flush_other(&mut self, cx: &mut TaskContext<'_>) {
         let Some(peer) = self.peers.get_mut(self.active.other()) else { return };
-        if !peer.channel.outbound.is_empty() && peer.channel.flush_with(cx, &[]).is_err() {
+        if peer.channel.has_unsent() && peer.channel.flush_with(cx, &[]).is_err() {
             peer.broken = true;
         }
     }
@@ -365,6 +369,6 @@ impl Session {
             notice.put(&mut self.client.outbound);
         }
         let bound = self.worker.context.config.timeouts.connect;
-        let _ = tokio::time::timeout(bound, self.client.flush()).await;
+        let _ = tokio::time::timeout(bound, self.client.close()).await;
     }
 }

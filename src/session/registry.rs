@@ -17,20 +17,17 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::cancel::Request;
 use crate::auth::Cancel;
-use crate::backend::login::Address;
 use crate::routing::Policy;
 
 const NO_TRANSACTION: u64 = 0;
-
-/// Where a cancel request for a session goes: the backends that it has a connection to.
-pub type CancelTargets = Vec<(Address, (i32, i32))>;
 
 /// A session as a cancel request sees it.
 #[derive(Debug)]
 struct Cancellable {
     secret: [u8; 4],
-    targets: CancelTargets,
+    request: Arc<Request>,
 }
 
 impl Cancellable {
@@ -143,17 +140,17 @@ impl Registry {
         inner.next += 1;
         let id = inner.next;
         inner.slots.insert(id, Arc::clone(&using));
-        let (pid, secret) = ((id & 0x7fff_ffff) as i32, rand::random());
-        inner.cancels.insert(pid, Cancellable { secret, targets: Vec::new() });
+        let (pid, secret, request) = ((id & 0x7fff_ffff) as i32, rand::random(), Arc::<Request>::default());
+        inner.cancels.insert(pid, Cancellable { secret, request: Arc::clone(&request) });
         self.clients.fetch_add(1, Ordering::Relaxed);
-        Slot { registry: Arc::clone(self), id, using, pid, secret }
+        Slot { registry: Arc::clone(self), id, using, pid, secret, request }
     }
 
-    /// Where to send a cancel request. A wrong key cancels nothing.
-    pub fn cancel_targets(&self, cancel: &Cancel) -> CancelTargets {
+    /// Where a cancel request for a session is left. A wrong key opens nothing.
+    pub fn cancellable(&self, cancel: &Cancel) -> Option<Arc<Request>> {
         let inner = self.lock();
         let meant = inner.cancels.get(&cancel.pid).filter(|c| c.is_opened_by(&cancel.secret));
-        meant.map(|c| c.targets.clone()).unwrap_or_default()
+        meant.map(|c| Arc::clone(&c.request))
     }
 }
 
@@ -166,6 +163,8 @@ pub struct Slot {
     /// What the client gets for its cancel requests.
     pub pid: i32,
     pub secret: [u8; 4],
+    /// Where they are left.
+    pub request: Arc<Request>,
 }
 
 impl Slot {
@@ -185,12 +184,6 @@ impl Slot {
         self.using.store(NO_TRANSACTION, Ordering::SeqCst);
         if self.registry.waiting.load(Ordering::SeqCst) > 0 {
             self.registry.ended.notify_waiters();
-        }
-    }
-
-    pub fn set_cancel_targets(&self, targets: CancelTargets) {
-        if let Some(own) = self.registry.lock().cancels.get_mut(&self.pid) {
-            own.targets = targets;
         }
     }
 }

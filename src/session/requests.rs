@@ -52,12 +52,15 @@ impl Session {
         Ok(moved)
     }
 
-    /// Not while the secondary owes an answer (the next request may be the primary's), and not beyond what the backend takes.
+    /// Not while the secondary owes an answer (the next request may be the primary's), not beyond what the backend takes, and not while a
+    /// cancel request is under way.
     pub(super) fn may_send(&self) -> bool {
         let waits =
             self.requests.approved + self.peers.get(self.active).as_ref().map_or(0, |p| p.channel.outbound.len());
         let on_secondary = self.policy.as_ref().is_some_and(|p| p.primary() != self.active);
-        waits < BACK_PRESSURE && !(on_secondary && self.owes(self.active) && !self.goes_on_there())
+        waits < BACK_PRESSURE
+            && !self.cancelling.is_under_way()
+            && !(on_secondary && self.owes(self.active) && !self.goes_on_there())
     }
 
     /// In a transaction that lives on the secondary, the messages up to a Sync belong together.

@@ -3,6 +3,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod backends;
+mod cancel;
 mod clients;
 mod pki;
 
