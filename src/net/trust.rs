@@ -111,7 +111,10 @@ impl Connector {
 /// A certificate's fault in words rather than in the library's terms; anything else as it is.
 fn in_words(error: io::Error) -> io::Error {
     let fault = match error.get_ref().and_then(|e| e.downcast_ref::<Error>()) {
-        Some(Error::InvalidCertificate(CertificateError::Other(other))) => other.to_string(),
+        Some(Error::InvalidCertificate(CertificateError::Other(other))) => match other.to_string().as_str() {
+            "UnsupportedCertVersion" => "it is of X.509 version 1; verification needs one of version 3".to_owned(),
+            fault => fault.to_owned(),
+        },
         Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => "unknown issuer".to_owned(),
         Some(Error::InvalidCertificate(fault)) => format!("{fault}"),
         _ => return error,

@@ -73,6 +73,13 @@ impl Context {
         }
     }
 
+    /// Reads users, secret files, certificates and the list of who is admitted anew, for the clients that come from now on. After an error
+    /// everything stays as it was; its text names the key and the file.
+    pub fn reload_gate(&self, config: &Config) -> Result<(), String> {
+        self.gate.store(Arc::new(Gate::from_config(config)?));
+        Ok(())
+    }
+
     /// Counts a write that was not captured, and names it.
     pub fn count_uncaptured(&self, fingerprint: Fingerprint, sql: &[u8], reason: &'static str) {
         self.tally.uncaptured.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

@@ -27,23 +27,24 @@ use crate::wire::{Notice, Writer, back};
 pub async fn begin(worker: Rc<Worker>, stream: TcpStream) -> Option<Session> {
     let mut channel = Channel::new(Socket::Tcp(stream));
     let bound = worker.context.config.timeouts.startup;
-    match tokio::time::timeout(bound, open(&worker, &mut channel)).await {
-        Ok(Ok(Some((login, slot, backend, primary)))) => Some(session(worker, channel, login, slot, backend, primary)),
-        Ok(Ok(None)) => None,
-        Ok(Err(Refusal::Silent)) => None,
+    let last_word = match tokio::time::timeout(bound, open(&worker, &mut channel)).await {
+        Ok(Ok(Some((login, slot, backend, primary)))) => {
+            return Some(session(worker, channel, login, slot, backend, primary));
+        }
+        Ok(Ok(None)) | Ok(Err(Refusal::Silent)) => BytesMut::new(),
         Ok(Err(Refusal::Said(notice))) => {
-            notice.put(&mut channel.outbound);
-            let _ = tokio::time::timeout(bound, channel.close()).await;
-            None
+            let mut frame = BytesMut::new();
+            notice.put(&mut frame);
+            frame
         }
-        Ok(Err(Refusal::Backend(frame))) => {
-            channel.outbound.extend_from_slice(&frame);
-            let _ = tokio::time::timeout(bound, channel.close()).await;
-            None
-        }
+        Ok(Err(Refusal::Backend(frame))) => frame,
         // As Postgres: no word to a client that never finished its start-up.
-        Err(_) => None,
-    }
+        Err(_) => return None,
+    };
+    // An encrypted connection that ends without a goodbye is an error to libpq, a cancel request's too.
+    channel.outbound.extend_from_slice(&last_word);
+    let _ = tokio::time::timeout(bound, channel.close()).await;
+    None
 }
 
 pub(super) enum Refusal {

@@ -67,6 +67,6 @@ impl Session {
     }
 
     fn is_sent(&self) -> bool {
-        Side::BOTH.into_iter().all(|side| self.peers.get(side).as_ref().is_none_or(|p| p.channel.outbound.is_empty()))
+        Side::BOTH.into_iter().all(|side| self.peers.get(side).as_ref().is_none_or(|p| !p.channel.has_unsent()))
     }
 }

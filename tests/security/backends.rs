@@ -46,7 +46,7 @@ fn tls_server(name: &'static str, pki: &Pki, identity: &Identity) -> Cluster {
     cluster
 }
 
-fn encrypted() -> &'static (Cluster, Pki) {
+pub fn encrypted() -> &'static (Cluster, Pki) {
     static SERVER: OnceLock<(Cluster, Pki)> = OnceLock::new();
     SERVER.get_or_init(|| {
         let pki = Pki::new();

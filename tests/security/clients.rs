@@ -6,6 +6,9 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
+use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto::ring};
+
 use pgduet::demo::cluster::psql;
 use pgduet::demo::proxy::Proxy;
 
@@ -176,10 +179,8 @@ fn gss_encryption_is_declined_and_tls_may_be_asked_for_after_it() {
     }
 }
 
-/// The protocol that TLS has agreed on, and what the server says to a start-up message, for a client that begins with TLS at once.
-fn direct(proxy: &Encrypted, protocols: &[&[u8]]) -> Result<(Option<Vec<u8>>, u8), String> {
-    use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
-    use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto::ring};
+/// A client that begins with TLS at once.
+fn direct(proxy: &Encrypted, protocols: &[&[u8]]) -> Result<StreamOwned<ClientConnection, TcpStream>, String> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(proxy.pki.path("ca.crt")).expect("a root")).expect("a root");
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -192,7 +193,12 @@ fn direct(proxy: &Encrypted, protocols: &[&[u8]]) -> Result<(Option<Vec<u8>>, u8
     let connection = ClientConnection::new(Arc::new(config), name).map_err(|e| e.to_string())?;
     let socket = TcpStream::connect(("127.0.0.1", proxy.proxy.port)).map_err(|e| e.to_string())?;
     socket.set_read_timeout(Some(Duration::from_secs(20))).map_err(|e| e.to_string())?;
-    let mut stream = StreamOwned::new(connection, socket);
+    Ok(StreamOwned::new(connection, socket))
+}
+
+/// The protocol that TLS has agreed on, and the first byte that the server says to a start-up message.
+fn start_directly(proxy: &Encrypted, protocols: &[&[u8]]) -> Result<(Option<Vec<u8>>, u8), String> {
+    let mut stream = direct(proxy, protocols)?;
     stream.write_all(STARTUP).map_err(|e| e.to_string())?;
     let mut first = [0];
     stream.read_exact(&mut first).map_err(|e| e.to_string())?;
@@ -202,10 +208,20 @@ fn direct(proxy: &Encrypted, protocols: &[&[u8]]) -> Result<(Option<Vec<u8>>, u8
 #[test]
 fn a_client_may_begin_with_tls_at_once_if_it_names_the_protocol() {
     let proxy = start("require", "");
-    assert_eq!(direct(&proxy, &[b"postgresql"]), Ok((Some(b"postgresql".to_vec()), b'R')));
-    assert!(direct(&proxy, &[]).is_err());
-    assert!(direct(&proxy, &[b"http/1.1"]).is_err());
-    assert!(direct(&start("disable", ""), &[b"postgresql"]).is_err());
+    assert_eq!(start_directly(&proxy, &[b"postgresql"]), Ok((Some(b"postgresql".to_vec()), b'R')));
+    assert!(start_directly(&proxy, &[]).is_err());
+    assert!(start_directly(&proxy, &[b"http/1.1"]).is_err());
+    assert!(start_directly(&start("disable", ""), &[b"postgresql"]).is_err());
+}
+
+#[test]
+fn an_encrypted_cancel_request_ends_with_a_goodbye() {
+    let proxy = start("require", "");
+    let mut cancel = direct(&proxy, &[b"postgresql"]).expect("a connection");
+    cancel.write_all(&[0, 0, 0, 16, 0x04, 0xd2, 0x16, 0x2e, 0, 0, 0, 1, 1, 2, 3, 4]).expect("a request");
+    let mut answer = vec![];
+    // Without TLS's own goodbye this would be an error.
+    assert_eq!(cancel.read_to_end(&mut answer).map_err(|e| e.to_string()), Ok(0));
 }
 
 #[test]

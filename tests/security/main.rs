@@ -6,9 +6,12 @@ mod support;
 mod backends;
 mod cancel;
 mod clients;
+mod logins;
 mod pki;
+mod secrets;
 
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::OnceLock;
 
 use pgduet::demo::binaries::Binaries;
@@ -37,4 +40,13 @@ impl Shared {
         Proxy::start(Path::new(support::PROGRAM), &self.old, &self.new, settings)
             .unwrap_or_else(support::fail("the proxy"))
     }
+}
+
+/// psql's answer, or its words of refusal.
+pub fn run_psql(url: &str, sql: &str) -> Result<String, String> {
+    let mut command = shared().binaries.program("psql");
+    command.args(["-X", "-At", "-q", "-v", "ON_ERROR_STOP=1", "-d", url, "-c", sql]).stdin(Stdio::null());
+    let output = command.output().expect("psql");
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+    if output.status.success() { Ok(said(&output.stdout)) } else { Err(said(&output.stderr)) }
 }
