@@ -5,9 +5,10 @@ use std::time::Instant;
 use bytes::{Buf, BytesMut};
 
 use super::batch::{After, Answered, Batch, Outcome, Run, Voice};
+use super::owed;
 use super::peer::MAX_BACKEND_MESSAGE;
 use super::tally::Class;
-use super::transaction::{Control, Status};
+use super::transaction::{Control, Status, Touches};
 use super::{End, Session, Withheld};
 use crate::failpoint;
 use crate::routing::{Ack, Choice, Why};
@@ -69,19 +70,27 @@ impl Session {
         let inbound = &mut peer.channel.inbound;
         let frame = inbound.get(self.answers.approved..self.answers.approved + header.len).unwrap_or_default();
         let mut replaced = BytesMut::new();
-        let Answered { outcome, done, undone } = batch.take(frame, &mut replaced);
+        let Answered { outcome, done, mut undone } = batch.take(frame, &mut replaced);
+        if batch.failed && batch.is_open() {
+            undone.splice(0..0, owed::skip_to_sync(&mut peer.batches));
+        }
+        if header.tag == back::COPY_IN_RESPONSE {
+            owed::copies_in(&mut peer.batches);
+        }
         let on_primary = self.primary() == side;
-        let commit = done.as_ref().filter(|_| on_primary).map_or(0, |run| self.transaction_after(run));
+        let commit = done.as_ref().filter(|_| on_primary).map_or(Touches::None, |run| self.transaction_after(run));
         let Some(peer) = self.peers.get_mut(side) else { return Ok(Taken::NeedsMore) };
         let inbound = &mut peer.channel.inbound;
         match outcome {
             // A frame that reports a commit is looked at below: it may have to wait.
-            Outcome::Pass if commit == 0 => self.answers.approve(header.len, inbound.len()),
-            Outcome::Pass => {
-                self.answers.seal(inbound, &mut self.client.outbound);
-                let frame = inbound.split_to(header.len);
-                self.committed(commit, frame);
-            }
+            Outcome::Pass => match commit {
+                Touches::None => self.answers.approve(header.len, inbound.len()),
+                Touches::Rows(touches) => {
+                    self.answers.seal(inbound, &mut self.client.outbound);
+                    let frame = inbound.split_to(header.len);
+                    self.committed(touches, frame);
+                }
+            },
             Outcome::Drop => {
                 self.answers.seal(inbound, &mut self.client.outbound);
                 inbound.advance(header.len);
@@ -102,8 +111,8 @@ impl Session {
     }
 
     /// Books a statement's success. Returns the touches that it has committed.
-    fn transaction_after(&mut self, run: &Run) -> u64 {
-        if run.touches > 0 {
+    fn transaction_after(&mut self, run: &Run) -> Touches {
+        if run.touches != Touches::None {
             failpoint::pass("session.statement.captured");
         }
         self.transaction.touched(run.touches);
@@ -116,10 +125,10 @@ impl Session {
                 };
                 self.transaction.control(control)
             }
-            _ => 0,
+            _ => Touches::None,
         };
         if run.reports_commit && self.transaction.status == Status::Idle {
-            committed += self.transaction.ready(Status::Idle, false);
+            committed = committed.and(self.transaction.ready(Status::Idle, false));
         }
         committed
     }
@@ -171,7 +180,7 @@ impl Session {
                 if status == Status::Idle {
                     self.ended_there();
                 }
-                0
+                Touches::None
             }
             false if batch.failed && self.transaction.status == Status::Open => {
                 self.fail_transaction();
@@ -180,7 +189,7 @@ impl Session {
             false => {
                 // The read ran in no transaction there; the client's is open all the same.
                 frame.last_mut().into_iter().for_each(|byte| *byte = self.transaction.status.byte());
-                0
+                Touches::None
             }
         };
         if let Voice::NoReady { rest } = batch.voice {
@@ -193,8 +202,8 @@ impl Session {
             self.statements.close_portals();
         }
         match committed {
-            0 => self.client.outbound.extend_from_slice(&frame),
-            touches => self.committed(touches, frame),
+            Touches::None => self.client.outbound.extend_from_slice(&frame),
+            Touches::Rows(touches) => self.committed(touches, frame),
         }
         if calm {
             self.calm_down();

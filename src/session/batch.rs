@@ -8,7 +8,7 @@ use bytes::BytesMut;
 
 use super::statements::Prepared;
 use super::tally::Class;
-use super::transaction::{Control, Footprint};
+use super::transaction::{Control, Footprint, Touches};
 use crate::routing::{Cut, Why};
 use crate::rows::Answer;
 use crate::shadow::Sample;
@@ -19,8 +19,8 @@ use crate::wire::{Writer, back, data_row_without_last, error_field, row_descript
 #[derive(Debug)]
 pub struct Run {
     pub cut: Cut,
-    /// Rows captured so far, counted as their capture columns pass.
-    pub touches: u64,
+    /// What it has journalled so far; rows are counted as their capture columns pass.
+    pub touches: Touches,
     pub after: After,
     /// In the simple protocol, the last statement's CommandComplete reports its commit.
     pub reports_commit: bool,
@@ -28,7 +28,7 @@ pub struct Run {
 
 impl Run {
     pub fn plain() -> Self {
-        Run { cut: Cut::Nothing, touches: 0, after: After::Nothing, reports_commit: false }
+        Run { cut: Cut::Nothing, touches: Touches::None, after: After::Nothing, reports_commit: false }
     }
 }
 
@@ -73,8 +73,7 @@ pub struct Batch {
     /// What is to come, in order. A batch that cares for nothing has none, and its frames pass as they come.
     pub steps: VecDeque<Step>,
     pub care: Care,
-    /// More messages may still join: no Sync was sent yet.
-    pub open: bool,
+    pub ending: Ending,
     pub failed: bool,
     /// Where text was inserted into the client's own (simple protocol), for error positions.
     pub rewritten: Option<Rc<Rewritten>>,
@@ -85,6 +84,19 @@ pub struct Batch {
     /// It opens a transaction, and does nothing else that matters.
     pub begins: bool,
     pub voice: Voice,
+}
+
+/// The message that asks for the ReadyForQuery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// None was sent yet: more messages may join.
+    Open,
+    Sync,
+    /// A simple query or a function call, whose own steps are the last so many. Where messages of the extended protocol stand before it
+    /// and one of them fails, the server skips it too, up to the next Sync.
+    Query {
+        steps: usize,
+    },
 }
 
 /// What the client hears of a batch.
@@ -138,8 +150,11 @@ pub struct Answered {
     /// The statement that it ended, with success.
     pub done: Option<Run>,
     /// Names whose Parse has failed, with what stood under them before.
-    pub undone: Vec<(Vec<u8>, Option<Rc<Prepared>>)>,
+    pub undone: Undone,
 }
+
+/// Names of statements, the newest first, with what stood under each before.
+pub type Undone = Vec<(Vec<u8>, Option<Rc<Prepared>>)>;
 
 impl Outcome {
     fn alone(self) -> Answered {
@@ -150,12 +165,12 @@ impl Outcome {
 const QUERY_CANCELED: &[u8] = b"57014";
 
 impl Batch {
-    pub fn new(class: Class, care: Care, open: bool) -> Self {
+    pub fn new(class: Class, care: Care, ending: Ending) -> Self {
         Batch {
             class,
             steps: VecDeque::new(),
             care,
-            open,
+            ending,
             failed: false,
             rewritten: None,
             sent: Instant::now(),
@@ -168,7 +183,29 @@ impl Batch {
 
     /// A statement of pgduet's own.
     pub fn own(voice: Voice) -> Self {
-        Batch { voice, ..Batch::new(Class::Other, Care::Frames, false) }
+        Batch { voice, ..Batch::new(Class::Other, Care::Frames, Ending::Query { steps: 0 }) }
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.ending == Ending::Open
+    }
+
+    /// A simple query follows its messages without a Sync between them: one ReadyForQuery ends both.
+    pub fn join(&mut self, query: Batch) {
+        if self.failed {
+            return; // the server skips it
+        }
+        self.ending = Ending::Query { steps: query.steps.len() };
+        self.steps.extend(query.steps);
+        self.class = query.class;
+        self.footprint = self.footprint.max(query.footprint);
+        self.begins = false;
+        self.rewritten = query.rewritten;
+    }
+
+    /// Whether an error that comes now is that of a message in front of the query: its position is none of the query's.
+    fn skips_its_query(&self) -> bool {
+        matches!(self.ending, Ending::Query { steps } if self.steps.len() > steps)
     }
 
     fn is_own(&self) -> bool {
@@ -185,7 +222,7 @@ impl Batch {
         let asynchronous = matches!(tag, back::NOTICE | back::NOTIFICATION | back::PARAMETER_STATUS);
         let bulk = matches!(tag, back::COPY_DATA | back::DATA_ROW);
         match tag {
-            back::READY_FOR_QUERY => false,
+            back::READY_FOR_QUERY | back::COPY_IN_RESPONSE => false,
             _ if self.care == Care::End => true,
             _ if self.is_own() => false,
             _ if asynchronous => self.read.as_ref().is_none_or(|r| r.replay.is_none()),
@@ -261,11 +298,11 @@ impl Batch {
         match run.cut {
             Cut::Nothing => Outcome::Pass.alone(),
             Cut::Rows => {
-                run.touches += 1;
+                run.touches = run.touches.and(Touches::Rows(1));
                 Outcome::Drop.alone()
             }
             Cut::LastColumn => {
-                run.touches += 1;
+                run.touches = run.touches.and(Touches::Rows(1));
                 replaced(data_row_without_last(frame, out))
             }
         }
@@ -273,6 +310,10 @@ impl Batch {
 
     fn error(&mut self, frame: &[u8], out: &mut BytesMut) -> Answered {
         self.failed = true;
+        if self.skips_its_query() {
+            self.ending = Ending::Open;
+            self.rewritten = None;
+        }
         let undone = self.unanswered_parses();
         let moved = self.rewritten.as_ref().and_then(|r| with_position(frame, |p| r.client_position(p)));
         let outcome = match moved {
@@ -286,7 +327,7 @@ impl Batch {
     }
 
     /// Takes the steps that will not be answered any more, and says which names they leave as they were.
-    pub fn unanswered_parses(&mut self) -> Vec<(Vec<u8>, Option<Rc<Prepared>>)> {
+    pub fn unanswered_parses(&mut self) -> Undone {
         let parses = self.steps.drain(..).filter_map(|step| match step {
             Step::Parse { injected: false, name, undo } => Some((name, undo)),
             _ => None,
@@ -361,7 +402,7 @@ mod tests {
     use super::*;
 
     fn captured(cut: Cut) -> Batch {
-        let mut batch = Batch::new(Class::Write, Care::Frames, false);
+        let mut batch = Batch::new(Class::Write, Care::Frames, Ending::Query { steps: 1 });
         batch.steps.push_back(Step::Run(Run { cut, ..Run::plain() }));
         batch
     }
@@ -380,12 +421,12 @@ mod tests {
             assert_eq!(batch.take(&frame(tag, b"\0\x01\0\0\0\0"), &mut out).outcome, Outcome::Drop);
         }
         let answered = batch.take(&frame(back::COMMAND_COMPLETE, b"UPDATE 2\0"), &mut out);
-        assert_eq!((answered.outcome, answered.done.map(|run| run.touches)), (Outcome::Pass, Some(2)));
+        assert_eq!((answered.outcome, answered.done.map(|run| run.touches)), (Outcome::Pass, Some(Touches::Rows(2))));
     }
 
     #[test]
     fn a_describe_of_a_captured_statement_says_no_data() {
-        let mut batch = Batch::new(Class::Write, Care::Frames, true);
+        let mut batch = Batch::new(Class::Write, Care::Frames, Ending::Open);
         batch.steps.push_back(Step::Describe { cut: Cut::Rows });
         let mut out = BytesMut::new();
         assert_eq!(batch.take(&frame(back::ROW_DESCRIPTION, b"\0\x01"), &mut out).outcome, Outcome::Replace);
@@ -394,7 +435,7 @@ mod tests {
 
     #[test]
     fn what_a_failing_secondary_said_first_is_never_passed_on() {
-        let mut batch = Batch::new(Class::Read, Care::Frames, false);
+        let mut batch = Batch::new(Class::Read, Care::Frames, Ending::Query { steps: 1 });
         batch.steps.push_back(Step::Run(Run::plain()));
         batch.read = Some(Read {
             why: Why::BucketOpen,

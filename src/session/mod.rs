@@ -15,6 +15,7 @@ mod context;
 pub mod gate;
 mod handshake;
 mod leaving;
+mod owed;
 mod patience;
 mod peer;
 mod reading;

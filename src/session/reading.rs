@@ -15,7 +15,8 @@ use std::sync::Arc;
 use bytes::{Buf, BytesMut};
 
 use super::answers::{FALLBACK, class_of};
-use super::batch::{After, Batch, Care, Read, Run, Step, Voice};
+use super::batch::{After, Batch, Care, Ending, Read, Run, Step, Voice};
+use super::owed;
 use super::peer::MAX_BACKEND_MESSAGE;
 use super::requests::Took;
 use super::resolved::{Mark, Resolved, SingleRead};
@@ -149,7 +150,7 @@ impl Session {
     /// Whether the rest is held until a BEGIN has its answer: a read behind it may move only in a calm session.
     pub(super) fn waits_for_begin(&self, policy: &Policy) -> bool {
         let peer = self.peers.get(self.active).as_ref();
-        policy.moves_reads() && peer.and_then(|p| p.batches.back()).is_some_and(|b| b.begins && !b.open)
+        policy.moves_reads() && peer.and_then(|p| p.batches.back()).is_some_and(|b| b.begins && !b.is_open())
     }
 
     /// The BEGIN in front of a read that would move, if that is what the messages are.
@@ -239,14 +240,15 @@ impl Session {
         let resolved = self.resolve(policy, sql);
         self.mark(&resolved, sql);
         self.set_on_primary_too(&resolved, sql);
-        let mut batch = Batch::new(class_of(&resolved.parts), Care::Frames, false);
+        let mut batch =
+            Batch::new(class_of(&resolved.parts), Care::Frames, Ending::Query { steps: resolved.parts.len() });
         batch.steps.extend(resolved.runs().map(|run| Step::Run(Run { cut: routing::Cut::Nothing, ..run })));
         if resolved.read.is_some() {
             batch.read = Some(Read::counted(Why::TransactionSide));
         }
         if let Some(peer) = self.peers.get_mut(self.active) {
             peer.channel.outbound.extend_from_slice(&frame);
-            peer.batches.push_back(batch);
+            owed::expect_query(&mut peer.batches, batch);
         }
         Ok(Took::It)
     }
@@ -331,7 +333,7 @@ impl Session {
             return Ok(());
         };
         // Half a frame was passed on already, or the client is still sending: it cannot be told in order.
-        if self.answers.frame_left > 0 || owed.open {
+        if self.answers.frame_left > 0 || owed.is_open() {
             return Err(End::Backend(side));
         }
         self.transaction.place = Place::Free;

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use super::answers::class_of;
-use super::batch::{After, Batch, Care, Run, Step};
+use super::batch::{After, Batch, Care, Ending, Run, Step};
+use super::owed;
 use super::resolved::{Mark, Resolved, SingleRead};
 use super::statements::Prepared;
 use super::tally::Class;
@@ -66,7 +67,7 @@ impl Session {
     /// In a transaction that lives on the secondary, the messages up to a Sync belong together.
     fn goes_on_there(&self) -> bool {
         let last = self.peers.get(self.active).as_ref().and_then(|p| p.batches.back());
-        self.transaction.lives_on_secondary() && last.is_some_and(|b| b.open)
+        self.transaction.lives_on_secondary() && last.is_some_and(Batch::is_open)
     }
 
     pub(super) fn owes(&self, side: Side) -> bool {
@@ -133,12 +134,14 @@ impl Session {
             self.note_statement(header);
         }
         let Some(peer) = self.peers.get_mut(self.active) else { return Took::NeedsMore };
-        let joins = peer.batches.back().is_some_and(|b| b.open);
-        if matches!(header.tag, front::QUERY | front::FUNCTION_CALL) || !joins {
-            let open = !matches!(header.tag, front::QUERY | front::FUNCTION_CALL | front::SYNC);
-            peer.batches.push_back(Batch::new(Class::Unread, Care::End, open));
-        } else if header.tag == front::SYNC {
-            peer.batches.back_mut().into_iter().for_each(|b| b.open = false);
+        let ending = match header.tag {
+            front::QUERY | front::FUNCTION_CALL => Ending::Query { steps: 0 },
+            front::SYNC => Ending::Sync,
+            _ => Ending::Open,
+        };
+        match peer.batches.back_mut() {
+            Some(open) if open.is_open() => open.ending = ending,
+            _ => peer.batches.push_back(Batch::new(Class::Unread, Care::End, ending)),
         }
         self.requests.approve(header.len, arrived);
         Took::It
@@ -212,7 +215,8 @@ impl Session {
         self.mark(&resolved, sql);
         let side = choice.map_or(policy.primary(), |c| c.side);
         self.settle_on(side, policy);
-        let mut batch = Batch::new(class_of(&resolved.parts), Care::Frames, false);
+        let ending = Ending::Query { steps: resolved.parts.len() };
+        let mut batch = Batch::new(class_of(&resolved.parts), Care::Frames, ending);
         batch.footprint = resolved.footprint();
         batch.begins = resolved.only().is_some_and(|part| matches!(part.after, After::Control(Control::Begin(_))));
         batch.steps.extend(resolved.runs().map(Step::Run));
@@ -229,28 +233,30 @@ impl Session {
             Some(text) => Writer::query(&mut peer.channel.outbound, text),
             None => peer.channel.outbound.extend_from_slice(&frame),
         }
-        peer.batches.push_back(batch);
+        owed::expect_query(&mut peer.batches, batch);
         Ok(Took::It)
     }
 
     /// Where the next Sync is, in a calm session.
     fn gather(&self) -> Gathered {
         let max = self.worker.context.config.clients.max_message_bytes;
-        let mut at = 0;
+        let (mut at, mut not_yet) = (0, Gathered::NotYet);
         loop {
             let rest = self.client.inbound.get(at..).unwrap_or_default();
             match Header::peek(rest, max) {
                 Ok(Some(header)) if at + header.len > GATHERED => return Gathered::Apart,
-                Ok(Some(header)) if rest.len() < header.len => return Gathered::NotYet,
+                Ok(Some(header)) if rest.len() < header.len => return not_yet,
                 Ok(Some(header)) => {
                     at += header.len;
                     match header.tag {
                         front::SYNC => return Gathered::Together(at),
                         front::PARSE | front::BIND | front::DESCRIBE | front::EXECUTE | front::CLOSE => {}
+                        // The client may wait for answers before it sends more. If the Sync is here already it does not.
+                        front::FLUSH => not_yet = Gathered::Apart,
                         _ => return Gathered::Apart,
                     }
                 }
-                Ok(None) => return Gathered::NotYet,
+                Ok(None) => return not_yet,
                 Err(_) => return Gathered::Apart,
             }
         }
@@ -275,7 +281,7 @@ impl Session {
         if let (Some(choice), Some(single)) = (choice, single) {
             let request = single.request(&whole);
             let read = self.read(policy, choice, &single.read, &single.statement.sql, &request, &whole);
-            let mut batch = Batch::new(Class::Read, Care::Frames, true);
+            let mut batch = Batch::new(Class::Read, Care::Frames, Ending::Open);
             batch.read = Some(read);
             if let Some(peer) = self.peers.get_mut(side) {
                 peer.batches.push_back(batch);
@@ -333,7 +339,7 @@ impl Session {
                     let (_, max_rows) = crate::wire::cstr(frame.get(HEADER..)?)?;
                     single.as_mut()?.read.lasting |= max_rows != [0; 4];
                 }
-                front::DESCRIBE | front::SYNC => {}
+                front::DESCRIBE | front::FLUSH | front::SYNC => {}
                 _ => return None,
             }
         }
@@ -361,7 +367,7 @@ impl Session {
             front::EXECUTE => self.send_execute(policy, frame).ok_or_else(malformed)?,
             front::SYNC => {
                 self.put(frame);
-                self.batch(|b| b.open = false);
+                self.batch(|b| b.ending = Ending::Sync);
             }
             front::FUNCTION_CALL => {
                 let fingerprint = crate::sql::Fingerprint(0);
@@ -371,10 +377,11 @@ impl Session {
                     "a function call may write anything",
                 );
                 self.put(frame);
-                self.batch(|b| {
-                    b.open = false;
-                    b.footprint = Footprint::Any;
-                });
+                let mut call = Batch::new(Class::Other, Care::Frames, Ending::Query { steps: 0 });
+                call.footprint = Footprint::Any;
+                if let Some(peer) = self.peers.get_mut(self.active) {
+                    owed::expect_query(&mut peer.batches, call);
+                }
             }
             _ => self.put(frame),
         }
@@ -384,8 +391,8 @@ impl Session {
     /// The batch that a message joins; a new one where the last is complete.
     fn open_batch(&mut self, tag: u8) {
         let Some(peer) = self.peers.get_mut(self.active) else { return };
-        if tag == front::FUNCTION_CALL || !peer.batches.back().is_some_and(|b| b.open) {
-            peer.batches.push_back(Batch::new(Class::Other, Care::Frames, true));
+        if tag != front::FUNCTION_CALL && !peer.batches.back().is_some_and(Batch::is_open) {
+            peer.batches.push_back(Batch::new(Class::Other, Care::Frames, Ending::Open));
         }
     }
 
@@ -517,6 +524,7 @@ impl Session {
             self.count_there(resolved);
             if let Some(part) = resolved.only() {
                 run.cut = self.cut_of(policy, Some(prepared));
+                run.touches = part.touches;
                 run.after = part.after.clone();
                 let class = part.class;
                 let begins = matches!(part.after, After::Control(Control::Begin(_)));

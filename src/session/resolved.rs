@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::batch::{After, Run};
 use super::tally::Class;
-use super::transaction::{Control, Footprint};
+use super::transaction::{Control, Footprint, Touches};
 use crate::routing::{Action, Cut, Names, Policy, Reading, Traits, Verdicts, Why, resolve};
 use crate::side::Side;
 use crate::sql::{Fingerprint, Kind, Rewritten, Statement, calls_any, constant, rewrite, scan};
@@ -26,6 +26,8 @@ pub enum Mark {
 #[derive(Debug)]
 pub struct Part {
     pub cut: Cut,
+    /// What it has journalled before any row of its answer says so.
+    pub touches: Touches,
     pub after: After,
     pub mark: Mark,
     pub footprint: Footprint,
@@ -93,6 +95,7 @@ impl Resolved {
     fn blind(policy: &Policy) -> Self {
         let part = Part {
             cut: Cut::Nothing,
+            touches: Touches::None,
             after: After::Nothing,
             mark: Mark::Pins,
             footprint: Footprint::Any,
@@ -118,7 +121,7 @@ impl Resolved {
         let last = self.parts.len().saturating_sub(1);
         self.parts.iter().enumerate().map(move |(at, part)| Run {
             cut: part.cut,
-            touches: 0,
+            touches: part.touches,
             after: part.after.clone(),
             reports_commit: at == last,
         })
@@ -134,6 +137,7 @@ fn part(
 ) -> Part {
     let mut part = Part {
         cut: Cut::Nothing,
+        touches: Touches::None,
         after: after(statement, text),
         mark: mark(statement, text, reading),
         footprint: footprint(statement, text, &action),
@@ -146,6 +150,9 @@ fn part(
         Action::Capture { insertions: more, cut } => {
             part.class = Class::Write;
             part.cut = cut;
+            if statement.dml.iter().any(|dml| dml.inner) {
+                part.touches = Touches::Rows(0);
+            }
             insertions.extend(more);
         }
         Action::Uncaptured(reason) => part.uncaptured = Some(reason),

@@ -74,15 +74,25 @@ pub enum Place {
     Secondary,
 }
 
+/// What a transaction has journalled, as far as its session knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Touches {
+    /// Nothing: its end need not wait for the secondary.
+    #[default]
+    None,
+    /// At least so many rows. Those of a write inside a WITH clause nobody counts: its capture has no row of its own in the answer.
+    Rows(u64),
+}
+
 #[derive(Debug)]
 pub struct Transaction {
     pub status: Status,
     pub place: Place,
     modes: Modes,
     /// Rows captured and not rolled back so far.
-    touches: u64,
+    touches: Touches,
     /// Open savepoints, with the touches when each was set.
-    savepoints: Vec<(Vec<u8>, u64)>,
+    savepoints: Vec<(Vec<u8>, Touches)>,
 }
 
 impl Default for Transaction {
@@ -91,47 +101,56 @@ impl Default for Transaction {
             status: Status::Idle,
             place: Place::Free,
             modes: Modes::default(),
-            touches: 0,
+            touches: Touches::None,
             savepoints: Vec::new(),
+        }
+    }
+}
+
+impl Touches {
+    pub fn and(self, more: Touches) -> Touches {
+        match (self, more) {
+            (Touches::None, other) | (other, Touches::None) => other,
+            (Touches::Rows(a), Touches::Rows(b)) => Touches::Rows(a + b),
         }
     }
 }
 
 impl Transaction {
     /// A captured statement has succeeded.
-    pub fn touched(&mut self, rows: u64) {
-        self.touches += rows;
+    pub fn touched(&mut self, touches: Touches) {
+        self.touches = self.touches.and(touches);
     }
 
     /// A transaction-control statement has succeeded. Returns the touches that it committed.
-    pub fn control(&mut self, control: &Control) -> u64 {
+    pub fn control(&mut self, control: &Control) -> Touches {
         match control {
             Control::Begin(modes) | Control::Modes(modes) => {
                 self.modes.isolation = modes.isolation.or(self.modes.isolation);
                 self.modes.read_only = modes.read_only.or(self.modes.read_only);
-                0
+                Touches::None
             }
             Control::Commit => self.end(),
             Control::Rollback => {
                 self.end();
-                0
+                Touches::None
             }
             Control::Savepoint(name) => {
                 self.savepoints.push((name.clone(), self.touches));
-                0
+                Touches::None
             }
             Control::RollbackTo(name) => {
                 if let Some(at) = self.position(name) {
                     self.savepoints.truncate(at + 1);
-                    self.touches = self.savepoints.last().map_or(0, |(_, touches)| *touches);
+                    self.touches = self.savepoints.last().map_or(Touches::None, |(_, touches)| *touches);
                 }
-                0
+                Touches::None
             }
             Control::Release(name) => {
                 if let Some(at) = self.position(name) {
                     self.savepoints.truncate(at);
                 }
-                0
+                Touches::None
             }
         }
     }
@@ -173,20 +192,20 @@ impl Transaction {
 
     /// The server is ready, with this status. `failed`: the batch had an error. Returns the touches that an implicit
     /// transaction committed.
-    pub fn ready(&mut self, status: Status, failed: bool) -> u64 {
+    pub fn ready(&mut self, status: Status, failed: bool) -> Touches {
         self.status = status;
         match status {
             Status::Idle if failed => {
                 self.end();
-                0
+                Touches::None
             }
             Status::Idle => self.end(),
-            Status::Open | Status::Failed => 0,
+            Status::Open | Status::Failed => Touches::None,
         }
     }
 
     /// Ends the transaction and returns its touches.
-    fn end(&mut self) -> u64 {
+    fn end(&mut self) -> Touches {
         self.savepoints.clear();
         self.place = Place::Free;
         self.modes = Modes::default();
@@ -247,25 +266,32 @@ mod tests {
     fn a_partial_rollback_takes_its_touches_along() {
         let mut tx = Transaction::default();
         tx.control(&Control::Begin(Modes::default()));
-        tx.touched(1);
+        tx.touched(Touches::Rows(1));
         tx.control(&Control::Savepoint(b"a".to_vec()));
-        tx.touched(10);
+        tx.touched(Touches::Rows(10));
         tx.control(&Control::Savepoint(b"a".to_vec()));
-        tx.touched(100);
+        tx.touched(Touches::Rows(100));
         tx.control(&Control::RollbackTo(b"a".to_vec()));
-        assert_eq!(tx.touches, 11);
+        assert_eq!(tx.touches, Touches::Rows(11));
         tx.control(&Control::Release(b"a".to_vec()));
         tx.control(&Control::RollbackTo(b"a".to_vec()));
-        assert_eq!(tx.control(&Control::Commit), 1);
-        assert_eq!(tx.ready(Status::Idle, false), 0);
+        assert_eq!(tx.control(&Control::Commit), Touches::Rows(1));
+        assert_eq!(tx.ready(Status::Idle, false), Touches::None);
     }
 
     #[test]
     fn a_failed_implicit_transaction_commits_nothing() {
         let mut tx = Transaction::default();
-        tx.touched(3);
-        assert_eq!(tx.ready(Status::Idle, true), 0);
-        tx.touched(2);
-        assert_eq!(tx.ready(Status::Idle, false), 2);
+        tx.touched(Touches::Rows(3));
+        assert_eq!(tx.ready(Status::Idle, true), Touches::None);
+        tx.touched(Touches::Rows(2));
+        assert_eq!(tx.ready(Status::Idle, false), Touches::Rows(2));
+    }
+
+    #[test]
+    fn a_write_whose_rows_nobody_counted_was_a_write() {
+        let mut tx = begun(Modes::default());
+        tx.touched(Touches::Rows(0));
+        assert_eq!(tx.control(&Control::Commit), Touches::Rows(0));
     }
 }

@@ -7,11 +7,23 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod psql;
 mod stage;
+mod tokio;
 mod tools;
 
 use stage::Stage;
-use tools::{Node, Python, Tool, ready};
+use tools::{Java, Node, Python, Tool, ready};
+
+#[test]
+fn psql_cannot_tell_the_proxy_from_a_server() {
+    Stage::new().holds(psql::scenario);
+}
+
+#[test]
+fn tokio_postgres_cannot_tell_the_proxy_from_a_server() {
+    Stage::new().holds(tokio::scenario);
+}
 
 /// A scenario that is a program in the driver's own language.
 fn program<T: Tool>(name: &str) {
@@ -27,8 +39,11 @@ programs! {
     psycopg3_cannot_tell_the_proxy_from_a_server: Python, "psycopg3.py";
     psycopg2_cannot_tell_the_proxy_from_a_server: Python, "psycopg2_.py";
     asyncpg_cannot_tell_the_proxy_from_a_server: Python, "asyncpg_.py";
+    pg8000_cannot_tell_the_proxy_from_a_server: Python, "pg8000_.py";
+    sqlalchemy_cannot_tell_the_proxy_from_a_server: Python, "sqlalchemy_.py";
     node_pg_cannot_tell_the_proxy_from_a_server: Node, "pg.js";
     node_postgres_cannot_tell_the_proxy_from_a_server: Node, "postgres.js";
+    jdbc_cannot_tell_the_proxy_from_a_server: Java, "Jdbc.java";
 }
 
 #[test]

@@ -75,6 +75,33 @@ impl Tool for Node {
     }
 }
 
+/// The driver is the distribution's package, unpacked rather than installed.
+pub struct Java(PathBuf);
+
+impl Tool for Java {
+    fn prepare() -> Result<Java, String> {
+        let home = made("java", &["scenarios/Jdbc.java"], |home| {
+            run(Command::new("apt-get").args(["download", "-q", "libpostgresql-jdbc-java"]).current_dir(home))?;
+            run(Command::new("sh").args(["-c", "dpkg -x libpostgresql-jdbc-java*.deb ."]).current_dir(home))?;
+            run(Command::new("javac")
+                .args(["-cp", "usr/share/java/postgresql.jar", "-d", "classes"])
+                .arg(source("scenarios/Jdbc.java"))
+                .current_dir(home))
+        })?;
+        run(Command::new("java").arg("-version"))?;
+        Ok(Java(home))
+    }
+
+    fn command(&self, scenario: &str) -> Command {
+        let mut command = Command::new("java");
+        let classes = format!("{0}/usr/share/java/postgresql.jar:{0}/classes", self.0.display());
+        command
+            .args(["-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp", &classes])
+            .arg(scenario.trim_end_matches(".java"));
+        command
+    }
+}
+
 /// A directory that `make` has filled, once for each content of `files`. Another process may be doing the same: the first one wins.
 fn made(name: &str, files: &[&str], make: impl FnOnce(&Path) -> Result<(), String>) -> Result<PathBuf, String> {
     let mut digest = Sha256::new();
