@@ -4,6 +4,7 @@ mod bucket;
 mod plan;
 mod policy;
 mod resolve;
+mod server_local;
 
 pub use bucket::{BUCKETS, bucket};
 pub use plan::{Choice, Situation, Transaction, Why, choose};

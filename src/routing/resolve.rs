@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::server_local::is_server_local;
 use super::{Policy, Why};
 use crate::catalog::{Catalog, Table, Volatility};
 use crate::sql::{self, Capture, Fingerprint, Kind, Name, Statement, read_shape};
@@ -243,19 +244,8 @@ fn movable(statement: &Statement, text: &[u8], policy: &Policy, names: &Names) -
 
 /// Stable is not enough: what tells about the server, the session or the transaction differs between the sides.
 fn movable_function(function: &Name, catalog: &Catalog) -> Result<(), Why> {
-    const ABOUT_THE_SERVER: [&str; 9] = [
-        "version",
-        "current_setting",
-        "inet_server_addr",
-        "inet_server_port",
-        "inet_client_addr",
-        "inet_client_port",
-        "current_database",
-        "current_catalog",
-        "current_query",
-    ];
     let name = function.name.as_str();
-    if ABOUT_THE_SERVER.contains(&name) || name.starts_with("pg_") || name.starts_with("txid_") {
+    if is_server_local(name) {
         return Err(Why::Function);
     }
     match catalog.volatility(name) {

@@ -85,6 +85,7 @@ class Stage(contextlib.ExitStack):
     def __init__(self):
         super().__init__()
         self.bin = find_binaries()
+        self.the_proxy = None
         self.home = pathlib.Path(tempfile.mkdtemp(prefix="pgduet-suite-"))
         self.callback(shutil.rmtree, self.home, ignore_errors=True)
         give(self.home)
@@ -108,7 +109,8 @@ class Stage(contextlib.ExitStack):
         command += [part for item in (SETTINGS | settings).items() for part in ("-c", "=".join(item))]
         self.spawn(command, f"{name}.log", signal.SIGINT, **server_user())
         wait_until(f"{name} accepts connections", lambda: self.sql(port, "SELECT 1", check=False) == "1")
-        self.sql(port, f'CREATE DATABASE "{database}" TEMPLATE template0')
+        if database != "postgres":
+            self.sql(port, f'CREATE DATABASE "{database}" TEMPLATE template0')
         return port
 
     def sql(self, port, statement, database="postgres", check=True):
@@ -117,6 +119,20 @@ class Stage(contextlib.ExitStack):
         if check and done.returncode != 0:
             sys.exit(f"{statement}: {done.stderr}")
         return done.stdout.strip()
+
+    def target(self, name, database, settings="", prepare=lambda port: None):
+        """Starts what a target's name says; returns the port to connect to. `prepare` is called for each server's port first."""
+        servers = [self.server(side, database) for side in (["old"] if name.startswith("direct") else ["old", "new"])]
+        for port in servers:
+            prepare(port)
+        if name.startswith("direct"):
+            return servers[0]
+        self.the_proxy = self.proxy(*servers, database, settings)
+        if name != "old_only":
+            self.the_proxy.policy(phase="dual_write")
+        if name == "reads":
+            self.the_proxy.policy(read_percent=100)
+        return self.the_proxy.port
 
     def proxy(self, old, new, database, settings=""):
         proxy = Proxy(free_port(), free_port(), self.home / "proxy.log")

@@ -4,6 +4,7 @@ What is compared is what psql prints: directly, and through the proxy. A script 
 """
 
 import difflib
+import json
 import os
 import pathlib
 import re
@@ -26,36 +27,24 @@ class Regress:
         self.scripts = options.only or schedule(self.source)
 
     def run(self, target):
-        """Runs every script against a target; returns the directory of what they printed."""
+        """Runs every script against a target; what they print is left in a directory."""
         results = pathlib.Path(self.options.results) / "regress" / target.replace(" ", "-")
         shutil.rmtree(results, ignore_errors=True)
         (results / "results").mkdir(parents=True)
         give(results / "results")
         with Stage() as stage:
             library = build(self.source, stage)
-            old = stage.server("old", DATABASE)
-            port, proxy = old, None
-            if not target.startswith("direct"):
-                new = stage.server("new", DATABASE)
-                proxy = stage.proxy(old, new, DATABASE, self.options.settings)
-                port = proxy.port
-            for server in [old] + ([new] if proxy else []):
-                for setting in SETTINGS:
-                    stage.sql(server, f"ALTER DATABASE {DATABASE} SET {setting}")
-            if target != "old_only" and proxy:
-                proxy.policy(phase="dual_write")
-            if target == "reads":
-                proxy.policy(read_percent=100)
+            settings = lambda port: [stage.sql(port, f"ALTER DATABASE {DATABASE} SET {setting}") for setting in SETTINGS]
+            port = stage.target(target, DATABASE, self.options.settings, settings)
             environment = os.environ | ENVIRONMENT | {
                 "PG_ABS_SRCDIR": str(self.source), "PG_ABS_BUILDDIR": str(results), "PG_LIBDIR": library, "PG_DLSUFFIX": ".so",
                 "PGHOST": "127.0.0.1", "PGPORT": str(port), "PGUSER": "postgres", "PGDATABASE": DATABASE,
             }
             for script in self.scripts:
                 self.script(stage, script, results, environment)
-            if proxy:
-                (results / "status.json").write_text(str(proxy.status()))
+            if proxy := stage.the_proxy:
+                (results / "status.json").write_text(json.dumps(proxy.status(), indent=1))
                 shutil.copy(proxy.log, results / "proxy.log")
-        return results
 
     def script(self, stage, name, results, environment):
         command = [f"{stage.bin}/psql", "-X", "-a", "-q", "-d", DATABASE, "-v", "HIDE_TABLEAM=on", "-v", "HIDE_TOAST_COMPRESSION=on"]
@@ -104,11 +93,32 @@ def schedule(source):
 
 
 def source():
-    """The scripts of the server's own version, from the distribution's source package."""
-    found = sorted((CACHE / "src").glob("postgresql-[0-9]*.[0-9]*/src/test/regress"))
-    if not found:
-        sys.exit("the sources are missing")
-    return found[-1]
+    """The scripts of the server's own version where they are to be had, else the nearest, from the distribution's source package."""
+    home = CACHE / "suites" / "postgresql"
+    if not (home / "complete").exists():
+        shutil.rmtree(home, ignore_errors=True)
+        home.mkdir(parents=True)
+        subprocess.run(["sh", "-c", FETCH], cwd=home, check=True)
+        (home / "complete").touch()
+    return next(home.glob("*/src/test/regress"))
+
+
+# The package's own lists and state, so that nothing of the machine's is changed; the server's headers are unpacked, not installed.
+FETCH = r"""set -e
+version=$(dpkg-query -W -f '${Version}' "$(basename "$(ls -d /usr/lib/postgresql/* | sort -V | tail -1)" | sed s/^/postgresql-/)")
+package=postgresql-${version%%.*}
+. /etc/os-release
+mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep debian | grep -v security | head -1)
+mkdir -p apt/partial
+printf 'deb-src %s %s main\n' "$mirror" "$VERSION_CODENAME" >apt/sources.list
+options="-o Dir::Etc::sourcelist=$PWD/apt/sources.list -o Dir::Etc::sourceparts=- -o Dir::State::lists=$PWD/apt -o APT::Sandbox::User=root"
+apt-get update -q $options
+apt-get source -q -d $options "$package=$version" || apt-get source -q -d $options "$package"
+tar xf *.orig.tar.*
+apt-get download -q "postgresql-server-dev-${version%%.*}=$version" || apt-get download -q "postgresql-server-dev-${version%%.*}"
+dpkg -x postgresql-server-dev-*.deb headers
+chmod -R a+rX .
+"""
 
 
 def build(source, stage):
@@ -119,6 +129,8 @@ def build(source, stage):
     ask = lambda what: subprocess.run([config, what], capture_output=True, text=True, check=True).stdout.strip()
     for module in pathlib.Path(ask("--pkglibdir")).glob("*.so"):
         (library / module.name).symlink_to(module)
-    command = ["gcc", "-O2", "-shared", "-fPIC", "-w", "-I", ask("--includedir-server"), source / "regress.c", "-o", library / "regress.so"]
+    headers = source.parents[3] / "headers"
+    headers = pathlib.Path(f"{headers}{ask('--includedir-server')}")
+    command = ["gcc", "-O2", "-shared", "-fPIC", "-w", "-I", headers, source / "regress.c", "-o", library / "regress.so"]
     subprocess.run(command, check=True)
     return str(library)
