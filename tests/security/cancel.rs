@@ -10,6 +10,7 @@ use tokio_postgres::NoTls;
 
 use crate::support::Duo;
 use crate::support::client::{block_on, connect};
+use crate::{clients, shared};
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// What a statement that is to be cancelled would take otherwise.
@@ -80,31 +81,41 @@ fn a_cancel_request_reaches_the_secondary_where_the_statement_runs_there() {
     });
 }
 
-/// The packet of a cancel request, and what comes back: nothing, ever.
-fn cancel_with(port: u16, pid: i32, secret: &[u8]) -> Vec<u8> {
+fn cancel_packet(pid: i32, secret: &[u8]) -> Vec<u8> {
     let mut packet = (12 + secret.len() as u32).to_be_bytes().to_vec();
     packet.extend(80_877_102_u32.to_be_bytes());
     packet.extend(pid.to_be_bytes());
     packet.extend(secret);
+    packet
+}
+
+/// Sends a cancel request, and returns what comes back: nothing, ever.
+fn cancel_with(port: u16, pid: i32, secret: &[u8]) -> Vec<u8> {
     let mut socket = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
     socket.set_read_timeout(Some(LIMIT)).expect("a timeout");
-    socket.write_all(&packet).expect("a request");
+    socket.write_all(&cancel_packet(pid, secret)).expect("a request");
     let mut answer = vec![];
     let _ = socket.read_to_end(&mut answer);
     answer
 }
 
 /// A client in raw bytes, with its key.
-struct Raw {
-    socket: TcpStream,
+struct Raw<S = TcpStream> {
+    socket: S,
     pid: i32,
     secret: Vec<u8>,
 }
 
 impl Raw {
     fn start(port: u16) -> Raw {
-        let mut socket = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+        let socket = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
         socket.set_read_timeout(Some(LIMIT)).expect("a timeout");
+        Raw::on(socket)
+    }
+}
+
+impl<S: Read + Write> Raw<S> {
+    fn on(mut socket: S) -> Raw<S> {
         socket.write_all(b"\0\0\0\x1f\0\x03\0\0user\0app\0database\0app\0\0").expect("a start-up");
         let mut raw = Raw { socket, pid: 0, secret: vec![] };
         for (tag, body) in raw.until_ready() {
@@ -240,4 +251,20 @@ fn a_commit_that_waits_for_the_secondary_is_let_go_with_a_warning_and_stands() {
 fn wait_until_committed(duo: &Duo, rows: u32) {
     let counted = || duo.old.sql("app", "SELECT count(*) FROM t").expect("a count") == rows.to_string();
     duo.eventually("the row is committed on old", LIMIT, counted);
+}
+
+#[test]
+fn an_encrypted_cancel_request_is_as_good_as_one_in_clear() {
+    let proxy = clients::start_trusting("require");
+    let encrypted = || clients::direct(&proxy, &[b"postgresql"]).expect("a connection");
+    let mut client = Raw::on(encrypted());
+    client.send(LONG);
+    let which = format!("{SLEEPS} AND query = '{LONG}'");
+    wait_until_it_runs(&shared().old, &which, 1);
+    let mut cancel = encrypted();
+    cancel.write_all(&cancel_packet(client.pid, &client.secret)).expect("a request");
+    let mut answer = vec![];
+    // Without TLS's own goodbye the end would be an error.
+    assert_eq!(cancel.read_to_end(&mut answer).map_err(|e| e.to_string()), Ok(0));
+    assert!(["EZ", "TEZ"].contains(&client.tags().as_str()));
 }

@@ -16,7 +16,7 @@ use crate::pki::Pki;
 use crate::shared;
 
 /// A proxy with TLS towards its clients.
-struct Encrypted {
+pub struct Encrypted {
     proxy: Proxy,
     pki: Pki,
 }
@@ -26,14 +26,20 @@ const HOST: &str = "localhost";
 /// `tls`: further keys of `clients.tls`, in flow style.
 fn start(mode: &str, tls: &str) -> Encrypted {
     let pki = Pki::new();
-    let identity = pki.issue("proxy", "pgduet", &[HOST]);
     let secret = pki.file("secret", "secret\n");
+    with(pki, &format!("  users: [{{ name: guarded, password_file: {secret} }}]\n"), mode, tls)
+}
+
+/// Without passwords.
+pub fn start_trusting(mode: &str) -> Encrypted {
+    with(Pki::new(), "  auth: trust\n", mode, "")
+}
+
+fn with(pki: Pki, clients: &str, mode: &str, tls: &str) -> Encrypted {
+    let identity = pki.issue("proxy", "pgduet", &[HOST]);
     let (cert, key) = (identity.cert.display(), identity.key.display());
-    let clients = format!(
-        "clients:\n  users: [{{ name: guarded, password_file: {secret} }}]\n  \
-         tls: {{ mode: {mode}, cert_file: {cert}, key_file: {key}{tls} }}\n"
-    );
-    Encrypted { proxy: shared().proxy(&clients), pki }
+    let settings = format!("clients:\n{clients}  tls: {{ mode: {mode}, cert_file: {cert}, key_file: {key}{tls} }}\n");
+    Encrypted { proxy: shared().proxy(&settings), pki }
 }
 
 impl Encrypted {
@@ -180,7 +186,7 @@ fn gss_encryption_is_declined_and_tls_may_be_asked_for_after_it() {
 }
 
 /// A client that begins with TLS at once.
-fn direct(proxy: &Encrypted, protocols: &[&[u8]]) -> Result<StreamOwned<ClientConnection, TcpStream>, String> {
+pub fn direct(proxy: &Encrypted, protocols: &[&[u8]]) -> Result<StreamOwned<ClientConnection, TcpStream>, String> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(proxy.pki.path("ca.crt")).expect("a root")).expect("a root");
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -215,13 +221,21 @@ fn a_client_may_begin_with_tls_at_once_if_it_names_the_protocol() {
 }
 
 #[test]
-fn an_encrypted_cancel_request_ends_with_a_goodbye() {
-    let proxy = start("require", "");
-    let mut cancel = direct(&proxy, &[b"postgresql"]).expect("a connection");
-    cancel.write_all(&[0, 0, 0, 16, 0x04, 0xd2, 0x16, 0x2e, 0, 0, 0, 1, 1, 2, 3, 4]).expect("a request");
-    let mut answer = vec![];
-    // Without TLS's own goodbye this would be an error.
-    assert_eq!(cancel.read_to_end(&mut answer).map_err(|e| e.to_string()), Ok(0));
+fn a_copy_passes_through_tls_whole_in_both_directions() {
+    let proxy = start_trusting("require");
+    let url = format!("{}?sslmode=require", proxy.proxy.url("app", "app"));
+    let rows: String = (1..=100_000).map(|i| format!("{i}\t{}\n", "x".repeat(i % 100))).collect();
+    let mut command = shared().binaries.program("psql");
+    let script = "CREATE TEMP TABLE t (i int, v text);\nCOPY t FROM STDIN;\n";
+    command.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", &url]);
+    let mut psql = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("psql");
+    let mut stdin = psql.stdin.take().expect("its input");
+    let sent = format!("{script}{rows}\\.\nCOPY (SELECT * FROM t ORDER BY i) TO STDOUT;\n");
+    let writer = std::thread::spawn(move || stdin.write_all(sent.as_bytes()));
+    let output = psql.wait_with_output().expect("psql");
+    writer.join().expect("a thread").expect("all is written");
+    assert_eq!(output.stdout.len(), rows.len());
+    assert!(output.stdout == rows.as_bytes(), "the rows differ");
 }
 
 #[test]
