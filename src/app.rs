@@ -45,7 +45,7 @@ pub fn serve(config: Config) -> Result<(), AppError> {
         gate,
         registry,
         Arc::clone(&ledger),
-        samples,
+        (samples, Arc::clone(&findings)),
         shutdown.clone(),
     ));
     let link = Arc::new(LinkHandle::new(Arc::clone(&config), ledger));
@@ -72,6 +72,9 @@ pub fn serve(config: Config) -> Result<(), AppError> {
         println!("ready: proxy on {}, admin on {admin_address}", server.address);
         tokio::spawn(Arc::clone(&conductor).watch());
         tokio::spawn(Arc::clone(&conductor).probe());
+        tokio::spawn(Arc::clone(&conductor).listen());
+        tokio::spawn(Arc::clone(&conductor).watch_thresholds());
+        let keeping = tokio::spawn(Arc::clone(&conductor).keep_statements());
         tokio::spawn(engine.run(sampled, shutdown.clone()));
         stop.asked().await;
         tracing::info!("draining");
@@ -79,6 +82,10 @@ pub fn serve(config: Config) -> Result<(), AppError> {
         let cut_off = tokio::task::spawn_blocking(move || server.drain()).await.unwrap_or_default();
         if cut_off > 0 {
             tracing::warn!(cut_off, "timeouts.drain has passed; the sessions that are left are cut off");
+        }
+        keeping.abort();
+        if let Err(error) = conductor.save_statements().await {
+            tracing::warn!(%error, "the last counts of the table of statements are lost");
         }
         link.stop().await;
         Ok(())

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::Admin;
 use crate::link::LinkError;
-use crate::runbook::{PolicyPatch, Refused, Trouble};
+use crate::runbook::{PolicyPatch, Refused, RouteQuestion, Trouble};
 
 /// The longest barrier that may be asked for.
 const MAX_BARRIER: Duration = Duration::from_secs(600);
@@ -84,6 +84,7 @@ fn refusal(refused: &Refused) -> Response {
             (StatusCode::CONFLICT, Json(json!({ "gates": [gate], "detail": refused.to_string() }))).into_response()
         }
         Refused::Conflict => problem(StatusCode::CONFLICT, "the policy has changed meanwhile", refused),
+        Refused::Rules(problem) => self::problem(StatusCode::BAD_REQUEST, "the rules cannot be taken", problem),
         Refused::Trouble(trouble) => problem(StatusCode::BAD_GATEWAY, "a backend did not do its part", trouble),
     }
 }
@@ -100,19 +101,8 @@ pub async fn findings(State(admin): State<Admin>) -> Response {
     Json(json!({ "findings": admin.conductor.findings.findings() })).into_response()
 }
 
-pub async fn statements(State(admin): State<Admin>) -> Response {
-    Json(json!({ "statements": admin.conductor.findings.statements() })).into_response()
-}
-
-#[derive(Deserialize)]
-pub struct RouteQuery {
-    sql: String,
-    #[serde(default)]
-    key: String,
-}
-
-pub async fn route(State(admin): State<Admin>, Query(query): Query<RouteQuery>) -> Response {
-    Json(admin.conductor.route(&query.sql, &query.key)).into_response()
+pub async fn route(State(admin): State<Admin>, Query(question): Query<RouteQuestion>) -> Response {
+    Json(admin.conductor.route_for(&question)).into_response()
 }
 
 #[derive(Deserialize)]

@@ -63,6 +63,7 @@ fn describe() {
         "pgduet_reads_withdrawn",
         "1 while no read goes to the secondary because it is down or too far behind."
     );
+    describe_gauge!("pgduet_alert", "1 while the threshold of that name is crossed.");
     describe_gauge!("pgduet_epoch", "Durable changes of policy so far.");
     describe_gauge!("pgduet_build_info", "1, with the version.");
 }
@@ -87,6 +88,10 @@ fn set(conductor: &Conductor) {
         gauge!("pgduet_phase", "phase" => phase.as_str()).set(f64::from(u8::from(phase == policy.phase)));
     }
     gauge!("pgduet_read_percent").set(policy.read_percent.to_f64());
+    for name in ["mismatch_percent", "error_percent", "latency_ratio", "lag"] {
+        let raised = conductor.alerts().iter().any(|alert| alert.name == name);
+        gauge!("pgduet_alert", "name" => name).set(f64::from(u8::from(raised)));
+    }
     let withdrawn = context.withdrawal.reason().is_some();
     gauge!("pgduet_reads_withdrawn").set(f64::from(u8::from(withdrawn)));
     gauge!("pgduet_epoch").set(policy.epoch as f64);

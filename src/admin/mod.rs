@@ -3,6 +3,7 @@
 mod api;
 mod guard;
 mod metrics;
+mod statements;
 
 use std::io;
 use std::net::SocketAddr;
@@ -67,7 +68,7 @@ fn router(admin: Admin) -> Router {
         .route("/api/tables", get(api::tables))
         .route("/api/history", get(api::history))
         .route("/api/findings", get(api::findings))
-        .route("/api/statements", get(api::statements))
+        .route("/api/statements", get(statements::statements))
         .route("/api/route", get(api::route))
         .route("/api/barrier", post(api::barrier))
         .route("/api/link/{order}", post(api::order_link))

@@ -7,8 +7,9 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio_postgres::Client;
+use tokio_postgres::{AsyncMessage, Client};
 
 use super::driver::Spoken;
 use super::endpoint::{Endpoint, ReachError};
@@ -92,10 +93,20 @@ impl Connection {
         purpose: Purpose,
         timeouts: &config::Timeouts,
     ) -> Result<Self, ConnectError> {
+        Self::open_with(side, backend, purpose, timeouts, None).await
+    }
+
+    async fn open_with(
+        side: Side,
+        backend: &config::Backend,
+        purpose: Purpose,
+        timeouts: &config::Timeouts,
+        bell: Option<Arc<Notify>>,
+    ) -> Result<Self, ConnectError> {
         let target = Target::parse(side, &backend.url)?;
         let limit = timeouts.connect;
         let address = target.endpoint.place.to_string();
-        match tokio::time::timeout(limit, Self::open_unbounded(target, purpose)).await {
+        match tokio::time::timeout(limit, Self::open_unbounded(target, purpose, bell)).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(Failure::Refused(source))) => Err(ConnectError::Refused { side, address, source }),
             Ok(Err(Failure::Unreachable(source))) => Err(ConnectError::Unreachable { side, address, source }),
@@ -103,11 +114,26 @@ impl Connection {
         }
     }
 
-    async fn open_unbounded(target: Target, purpose: Purpose) -> Result<Self, Failure> {
+    /// A connection that rings `bell` whenever `channel` is notified, and once when the connection ends.
+    pub async fn listen(
+        side: Side,
+        backend: &config::Backend,
+        channel: &str,
+        bell: Arc<Notify>,
+        timeouts: &config::Timeouts,
+    ) -> Result<Self, ConnectError> {
+        let connection = Self::open_with(side, backend, Purpose::Control, timeouts, Some(bell)).await?;
+        let address = connection.endpoint.place.to_string();
+        let listening = connection.batch_execute(&format!("LISTEN {channel}")).await;
+        listening.map_err(|source| ConnectError::Refused { side, address, source })?;
+        Ok(connection)
+    }
+
+    async fn open_unbounded(target: Target, purpose: Purpose, bell: Option<Arc<Notify>>) -> Result<Self, Failure> {
         let Target { mut login, endpoint } = target;
         login.application_name(purpose.application_name());
         let mut tries = endpoint.tries();
-        let (client, wire) = loop {
+        let (client, mut wire) = loop {
             let reached = tries.connect().await?;
             let was_encrypted = reached.is_encrypted();
             watch_closely(&reached.socket);
@@ -118,7 +144,12 @@ impl Connection {
         };
         let driver = tokio::spawn(async move {
             // What ends the connection is reported by the query that meets it; a notice is nothing to act on.
-            let _ = wire.await;
+            while let Some(Ok(message)) = std::future::poll_fn(|cx| wire.poll_message(cx)).await {
+                if let (AsyncMessage::Notification(_), Some(bell)) = (message, &bell) {
+                    bell.notify_one();
+                }
+            }
+            bell.iter().for_each(|bell| bell.notify_one());
         });
         let cancel = client.cancel_token();
         let connection = Connection { client, side: endpoint.side, driver, cancel, endpoint: Arc::new(endpoint) };

@@ -51,7 +51,6 @@ impl Config {
     /// What no single value shows: the key, and what is wrong.
     fn check(&self) -> Option<(&'static str, String)> {
         let beyond = |address: SocketAddr| !address.ip().is_loopback();
-        let sources_to_come = [KeySource::Column];
         let urls = [("backends.old.url", &self.backends.old.url), ("backends.new.url", &self.backends.new.url)];
         let checks = [
             (beyond(self.listen) && self.clients.auth == ClientAuth::Trust).then(|| {
@@ -72,11 +71,9 @@ impl Config {
             (!matches!(self.phase, Phase::OldOnly | Phase::DualWrite))
                 .then(|| ("phase", "a first start is in old_only or dual_write".to_owned())),
             (self.reads.key.is_empty()).then(|| ("reads.key", "names no source of keys".to_owned())),
-            self.reads
-                .key
-                .iter()
-                .any(|k| sources_to_come.contains(k))
-                .then(|| ("reads.key", "column keys are not available in this version".to_owned())),
+            (self.reads.key.contains(&KeySource::Column) && self.reads.columns.is_empty())
+                .then(|| ("reads.key", "column asks for reads.columns".to_owned())),
+            self.reads.rules().problem().map(|problem| ("reads.segments", problem)),
         ];
         let bad_url =
             urls.into_iter().find_map(|(path, url)| url.parse::<UrlShape>().err().map(|problem| (path, problem)));

@@ -2,11 +2,15 @@
 //! which a test holds against [`Config::default`].
 
 mod access;
+mod alerts;
 mod load;
+mod rules;
 mod values;
 
 pub use access::{Allow, ClientCertificate, ClientTls, Network, Secret, TlsMode, TlsNeed, TlsVersion};
+pub use alerts::{Alerts, Webhook};
 pub use load::ConfigError;
+pub use rules::{ColumnRule, Pattern, Pin, Rules, Segment};
 pub use values::parse_duration;
 
 use std::net::SocketAddr;
@@ -31,6 +35,7 @@ pub struct Config {
     pub mirror: Mirror,
     pub reads: Reads,
     pub shadow: Shadow,
+    pub alerts: Alerts,
     pub link: Link,
     pub journal: Journal,
     pub timeouts: Timeouts,
@@ -161,6 +166,10 @@ pub struct Reads {
     /// Hundredths of a percent, 0..=10000.
     pub percent: Percent,
     pub key: Vec<KeySource>,
+    /// Seeds of the durable rules, as are `segments` and `pins`.
+    pub columns: Vec<ColumnRule>,
+    pub segments: Vec<Segment>,
+    pub pins: Vec<Pin>,
     pub freshness: Freshness,
     /// A read that has had no answer from the secondary for so long is asked of the primary. Zero: never.
     #[serde(deserialize_with = "values::duration")]
@@ -199,6 +208,9 @@ pub struct Shadow {
     pub max_rows: usize,
     /// Findings show values of the rows that differ.
     pub show_values: bool,
+    /// How often the table of statements is saved.
+    #[serde(deserialize_with = "values::duration")]
+    pub save: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -260,6 +272,7 @@ impl Default for Config {
             mirror: Mirror::default(),
             reads: Reads::default(),
             shadow: Shadow::default(),
+            alerts: Alerts::default(),
             link: Link::default(),
             journal: Journal::default(),
             timeouts: Timeouts::default(),
@@ -310,11 +323,20 @@ impl Default for Mirror {
     }
 }
 
+impl Reads {
+    pub fn rules(&self) -> Rules {
+        Rules { columns: self.columns.clone(), segments: self.segments.clone(), pins: self.pins.clone() }
+    }
+}
+
 impl Default for Reads {
     fn default() -> Self {
         Reads {
             percent: Percent::ZERO,
             key: vec![KeySource::Comment, KeySource::Setting, KeySource::Connection],
+            columns: vec![],
+            segments: vec![],
+            pins: vec![],
             freshness: Freshness::Session,
             first_byte_timeout: Duration::from_secs(10),
             max_lag: Duration::from_secs(10),
@@ -337,6 +359,7 @@ impl Default for Shadow {
             float_tolerance: 1e-9,
             max_rows: 20_000,
             show_values: false,
+            save: Duration::from_secs(10),
         }
     }
 }

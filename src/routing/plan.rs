@@ -1,6 +1,6 @@
 //! The decision of a read's side: pure, total, and in one place. The order of the questions is design.md §6's.
 
-use crate::routing::Policy;
+use crate::routing::{Policy, Share};
 use crate::side::Side;
 
 /// Why a statement goes where it goes: the label `reason` of `pgduet_reads_total`, and the words of `EXPLAIN ROUTE`.
@@ -30,6 +30,8 @@ pub enum Why {
     NotUnderstood,
     /// The statement says where.
     Hint,
+    /// A segment, its table or its fingerprint is pinned.
+    Pinned,
     /// Its bucket is not open yet.
     BucketClosed,
     /// Its bucket is open.
@@ -43,7 +45,7 @@ pub enum Why {
 }
 
 impl Why {
-    pub const ALL: [Why; 17] = [
+    pub const ALL: [Why; 18] = [
         Why::Phase,
         Why::TransactionWrote,
         Why::TransactionSide,
@@ -56,6 +58,7 @@ impl Why {
         Why::Unequal,
         Why::NotUnderstood,
         Why::Hint,
+        Why::Pinned,
         Why::BucketClosed,
         Why::BucketOpen,
         Why::Stale,
@@ -77,6 +80,7 @@ impl Why {
             Why::Unequal => "unequal",
             Why::NotUnderstood => "not_understood",
             Why::Hint => "hint",
+            Why::Pinned => "pinned",
             Why::BucketClosed => "bucket_closed",
             Why::BucketOpen => "bucket_open",
             Why::Stale => "stale",
@@ -111,7 +115,12 @@ pub struct Situation {
     pub fresh: bool,
     pub link_up: bool,
     pub bucket: u16,
+    /// By a hint in the statement.
     pub forced: Option<Side>,
+    /// By a pin of its table or fingerprint.
+    pub pin: Option<Side>,
+    /// What the client's segment says, if it is in one.
+    pub share: Option<Share>,
 }
 
 /// A side, and the reason.
@@ -163,7 +172,15 @@ fn wanted_on_secondary(policy: &Policy, now: &Situation) -> Result<Why, Why> {
     if let Some(side) = now.forced {
         return if side == secondary { Ok(Why::Hint) } else { Err(Why::Hint) };
     }
-    let open = policy.read_percent.opens(now.bucket);
+    let (pin, percent) = match now.share {
+        Some(Share::Pin(side)) => (now.pin.or(Some(side)), policy.read_percent),
+        Some(Share::Percent(percent)) => (now.pin, percent),
+        None => (now.pin, policy.read_percent),
+    };
+    if let Some(side) = pin {
+        return if side == secondary { Ok(Why::Pinned) } else { Err(Why::Pinned) };
+    }
+    let open = percent.opens(now.bucket);
     let (side, why) = if open { (Side::New, Why::BucketOpen) } else { (Side::Old, Why::BucketClosed) };
     // In `new_primary` all reads are on `new`, the primary: the percentage has done its work.
     if policy.primary() == Side::New {
@@ -185,6 +202,8 @@ mod tests {
         link_up: true,
         bucket: 2_499,
         forced: None,
+        pin: None,
+        share: None,
     };
 
     fn dual_write(percent: u16) -> Policy {
@@ -211,6 +230,23 @@ mod tests {
             (p.clone(), Ok(()), Situation { forced: Some(Side::Old), ..CALM }, Side::Old, Why::Hint),
             (dual_write(0), Ok(()), Situation { forced: Some(Side::New), ..CALM }, Side::New, Why::Hint),
             (p.clone(), Ok(()), Situation { forced: Some(Side::New), fresh: false, ..CALM }, Side::Old, Why::Stale),
+            (dual_write(0), Ok(()), Situation { pin: Some(Side::New), ..CALM }, Side::New, Why::Pinned),
+            (p.clone(), Ok(()), Situation { pin: Some(Side::Old), ..CALM }, Side::Old, Why::Pinned),
+            (p.clone(), Ok(()), Situation { share: Some(Share::Pin(Side::Old)), ..CALM }, Side::Old, Why::Pinned),
+            (
+                p.clone(),
+                Ok(()),
+                Situation { share: Some(Share::Percent(Percent::ZERO)), ..CALM },
+                Side::Old,
+                Why::BucketClosed,
+            ),
+            (
+                dual_write(0),
+                Ok(()),
+                Situation { share: Some(Share::Percent(Percent::ALL)), ..CALM },
+                Side::New,
+                Why::BucketOpen,
+            ),
             (Policy { phase: Phase::OldOnly, ..p.clone() }, Ok(()), CALM, Side::Old, Why::Phase),
             (Policy { phase: Phase::NewPrimary, ..p.clone() }, Ok(()), CALM, Side::New, Why::Phase),
         ];

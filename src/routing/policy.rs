@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::catalog::Catalog;
+use crate::config::Rules;
 use crate::phase::{Ack, Percent, Phase};
 use crate::side::{BySide, Side};
 
@@ -22,6 +23,10 @@ pub struct Policy {
     pub catalog: BySide<Arc<Catalog>>,
     /// Tables whose reads must stay on the primary (`stale`, `diverged`, `copying`, `excluded`), by primary's oid.
     pub unequal: Arc<HashSet<u32>>,
+    /// Columns, segments and pins.
+    pub rules: Arc<Rules>,
+    /// Counts durable changes of the rules; 0: the configuration's are in force.
+    pub rules_version: u64,
 }
 
 impl Policy {
@@ -36,12 +41,14 @@ impl Policy {
             shadow_sample: Percent::ZERO,
             catalog: BySide::default(),
             unequal: Arc::default(),
+            rules: Arc::default(),
+            rules_version: 0,
         }
     }
 
     /// Whether any read may go to the secondary without being told to.
     pub fn moves_reads(&self) -> bool {
-        self.phase.captures() && self.read_percent > Percent::ZERO
+        self.phase.captures() && (self.read_percent > Percent::ZERO || self.rules.move_reads())
     }
 
     pub fn primary(&self) -> Side {

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use super::server_local::is_server_local;
 use super::{Policy, Why};
 use crate::catalog::{Catalog, Table, Volatility};
-use crate::sql::{self, Capture, Fingerprint, Kind, Name, Statement, read_shape};
+use crate::side::Side;
+use crate::sql::{self, Capture, Fingerprint, KeyValue, Kind, Name, ReadShape, Statement, read_shape};
 
 /// See the module's text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,17 @@ pub enum Action {
 pub struct Traits {
     /// Its answer depends on the time at which its transaction began.
     pub clock: bool,
+    /// A table or its fingerprint is pinned to that side.
+    pub pin: Option<Side>,
+    /// The value that is its routing key, by `reads.columns`.
+    pub column: Option<Column>,
+}
+
+/// A value of a column that is a routing key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    pub value: KeyValue,
+    pub type_oid: u32,
 }
 
 /// What is cut off a captured statement's answer, so that the client sees what it asked for.
@@ -239,7 +251,31 @@ fn movable(statement: &Statement, text: &[u8], policy: &Policy, names: &Names) -
             _ => return Err(Why::NotMirrored),
         }
     }
-    Ok(Traits { clock: shape.tells_time() })
+    let tables = shape.tables.iter().filter_map(|name| match find(name, catalog, names) {
+        Found::Table(table) => Some(&**table),
+        _ => None,
+    });
+    let pin = super::segments::pin(&policy.rules, statement.fingerprint, tables);
+    Ok(Traits { clock: shape.tells_time(), pin, column: column(&shape, policy, names) })
+}
+
+/// The first of the columns that are routing keys which the statement asks for by equality.
+fn column(shape: &ReadShape, policy: &Policy, names: &Names) -> Option<Column> {
+    let catalog = policy.catalog.get(policy.primary());
+    policy.rules.columns.iter().find_map(|rule| {
+        shape.equalities.iter().filter(|e| e.column == rule.column && e.table.name == rule.table).find_map(|e| {
+            let Found::Table(table) = find(&e.table, catalog, names) else { return None };
+            let known = table.columns.iter().find(|c| c.name == rule.column)?;
+            let fits = rule.schema.as_ref().is_none_or(|schema| *schema == table.schema);
+            fits.then(|| Column { value: e.value.clone(), type_oid: known.type_oid })
+        })
+    })
+}
+
+/// The same for one text, whose literals are its own: a verdict is shared by all of its fingerprint.
+pub fn column_key(text: &[u8], policy: &Policy, names: &Names) -> Option<Column> {
+    let shape = std::str::from_utf8(text).ok().and_then(|text| read_shape(text).ok())?;
+    column(&shape, policy, names)
 }
 
 /// Stable is not enough: what tells about the server, the session or the transaction differs between the sides.

@@ -27,6 +27,9 @@ pub struct PolicyPatch {
     pub read_percent: Option<Percent>,
     pub ack: Option<Ack>,
     pub shadow_sample_percent: Option<Percent>,
+    pub columns: Option<Vec<crate::config::ColumnRule>>,
+    pub segments: Option<Vec<crate::config::Segment>>,
+    pub pins: Option<Vec<crate::config::Pin>>,
     pub by: Option<String>,
     #[serde(default)]
     pub dry_run: bool,
@@ -43,6 +46,8 @@ pub enum Refused {
     StillRunning(#[from] crate::session::registry::StillRunning),
     #[error("another instance has changed the policy at the same time; look at it and ask again")]
     Conflict,
+    #[error("{0}")]
+    Rules(String),
     #[error(transparent)]
     Trouble(#[from] Trouble),
 }
@@ -70,6 +75,7 @@ impl Conductor {
     /// former phase has ended.
     pub async fn patch(&self, patch: &PolicyPatch) -> Result<PolicyView, Refused> {
         let _one_at_a_time = self.changing.lock().await;
+        let changed_rules = self.change_rules(patch).await?;
         let now = self.policy();
         let wanted = Settings {
             phase: patch.phase.unwrap_or(now.phase),
@@ -78,6 +84,7 @@ impl Conductor {
             shadow_sample: patch.shadow_sample_percent.unwrap_or(now.shadow_sample),
         };
         match (now.phase, wanted.phase) {
+            (from, to) if from == to && changed_rules && wanted == settings_of(&now) => Ok(self.view()),
             (from, to) if from == to => self.adjust(&now, wanted, patch).await,
             (Phase::OldOnly, Phase::DualWrite) => self.enter_dual_write(&now, wanted, patch).await,
             (Phase::DualWrite, Phase::OldOnly) => self.leave_dual_write(&now, wanted, patch).await,
@@ -280,6 +287,15 @@ fn pass(gates: &[Gate], patch: &PolicyPatch) -> Result<(), Refused> {
     match gates.iter().all(|g| g.holds || (g.may_be_forced && patch.force)) {
         true => Ok(()),
         false => Err(Refused::Gates(gates.to_vec())),
+    }
+}
+
+fn settings_of(policy: &Policy) -> Settings {
+    Settings {
+        phase: policy.phase,
+        read_percent: policy.read_percent,
+        ack: policy.ack,
+        shadow_sample: policy.shadow_sample,
     }
 }
 

@@ -9,19 +9,26 @@
 //!
 //! A process that dies between two of these is started again by the durable policy alone (`start`).
 
+mod alerts;
 mod change;
 mod complaint;
 mod gates;
+mod listen;
 mod probe;
 mod report;
+mod route;
+mod rules;
+mod statements;
 mod watch;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+pub use alerts::Alert;
 pub use change::{PolicyPatch, Refused};
 pub use gates::Gate;
-pub use report::{PolicyView, RouteReport, Status, TableReport};
+pub use report::{PolicyView, Status, TableReport};
+pub use route::{RouteQuestion, RouteReport};
 
 use crate::backend::control::{ConnectError, Connection, Purpose};
 use crate::backend::introspect::{self, Paired};
@@ -57,12 +64,23 @@ pub struct Conductor {
     changing: tokio::sync::Mutex<()>,
     /// Why this instance is not ready; `None`: it is.
     not_ready: Mutex<Option<String>>,
+    /// Rung when the durable policy may have changed.
+    told: Arc<tokio::sync::Notify>,
+    alerts: Mutex<Vec<Alert>>,
 }
 
 impl Conductor {
     pub fn new(context: Arc<Context>, link: Arc<LinkHandle>, findings: Arc<Findings>) -> Arc<Self> {
         let not_ready = Mutex::new(Some("the durable policy has not been read yet".to_owned()));
-        Arc::new(Conductor { context, link, findings, changing: tokio::sync::Mutex::new(()), not_ready })
+        Arc::new(Conductor {
+            context,
+            link,
+            findings,
+            changing: tokio::sync::Mutex::new(()),
+            not_ready,
+            told: Arc::default(),
+            alerts: Mutex::default(),
+        })
     }
 
     pub fn policy(&self) -> Arc<Policy> {
@@ -110,6 +128,8 @@ impl Conductor {
             shadow_sample: settings.shadow_sample,
             ..Policy::old_only()
         };
+        let stored = self.rules(policy.primary()).await?;
+        (policy.rules, policy.rules_version) = (Arc::new(stored.rules), stored.version);
         if settings.phase.captures() {
             policy.catalog = match self.read_schemas().await {
                 Ok(paired) => paired.catalogs,

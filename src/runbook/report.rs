@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::gates::Gate;
 use super::{Conductor, Trouble};
 use crate::link::ledger::LinkReport;
-use crate::routing::{self, Action, Names, Percent, Phase, Policy, Situation, Transaction, Verdicts, Why, bucket};
+use crate::routing::{self, Percent, Phase, Policy, Why};
 use crate::side::Side;
 use crate::sql::{Capture, capture, scan};
 use crate::store::control::{HistoryLine, Settings, history};
@@ -23,6 +23,7 @@ pub struct PolicyView {
     pub ack: routing::Ack,
     pub shadow_sample_percent: Percent,
     pub epoch: u64,
+    pub rules: crate::config::Rules,
     /// For a dry run: what the gates say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gates: Option<Vec<Gate>>,
@@ -37,6 +38,7 @@ impl PolicyView {
             ack: policy.ack,
             shadow_sample_percent: policy.shadow_sample,
             epoch: policy.epoch,
+            rules: (*policy.rules).clone(),
             gates: None,
         }
     }
@@ -66,6 +68,7 @@ pub struct Status {
     pub link: Value,
     pub reads: Value,
     pub shadow: Value,
+    pub alerts: Vec<super::Alert>,
     pub uncaptured_total: u64,
     pub uncaptured: Vec<crate::session::Uncaptured>,
     pub clients: usize,
@@ -83,18 +86,6 @@ pub struct TableReport {
     pub state: Option<&'static str>,
     pub since: Option<String>,
     pub evidence: Value,
-}
-
-/// Where a statement would go now, and why.
-#[derive(Clone, Debug, Serialize)]
-pub struct RouteReport {
-    pub kind: String,
-    pub side: Side,
-    pub reason: String,
-    pub bucket: u16,
-    pub read_percent: Percent,
-    pub fingerprint: String,
-    pub statement: String,
 }
 
 impl Conductor {
@@ -121,6 +112,7 @@ impl Conductor {
                 "withdrawn": self.context.withdrawal.reason().map(|r| r.as_str()),
             }),
             shadow: self.shadow_json(),
+            alerts: self.alerts(),
             uncaptured_total: tally.uncaptured.load(Relaxed),
             uncaptured: self.context.uncaptured(),
             clients: self.context.registry.clients(),
@@ -150,47 +142,6 @@ impl Conductor {
         };
         let tables = catalog.get(policy.primary()).tables();
         Ok(tables.iter().map(|table| table_report(table, &states)).collect())
-    }
-
-    /// Explains a statement as a session without a transaction would send it.
-    pub fn route(&self, sql: &str, key: &str) -> RouteReport {
-        let policy = self.policy();
-        let script = scan(sql.as_bytes());
-        let statement = script.statements.first();
-        let key = statement.and_then(|s| s.hints.key.clone()).unwrap_or_else(|| key.to_owned());
-        let bucket = bucket(&key);
-        let action = statement.map_or(Action::Neutral, |s| {
-            routing::resolve(s, sql.as_bytes(), &policy, &Names::default(), &mut Verdicts::default())
-        });
-        let (kind, side, reason) = match action {
-            Action::Read(movable) => {
-                let now = Situation {
-                    transaction: Transaction::None,
-                    answers_under_way: false,
-                    pinned: false,
-                    fresh: true,
-                    link_up: self.context.ledger.state().carries() && self.context.withdrawal.reason().is_none(),
-                    bucket,
-                    forced: statement.and_then(|s| s.hints.route),
-                };
-                let choice = routing::choose(&policy, movable.map(|_| ()), &now);
-                ("read", choice.side, choice.why.as_str().to_owned())
-            }
-            Action::Capture { .. } => ("write", policy.primary(), "captured by RETURNING".to_owned()),
-            Action::Uncaptured(reason) if policy.phase.captures() => {
-                ("write", policy.primary(), format!("not captured: {reason}"))
-            }
-            Action::Uncaptured(_) | Action::Neutral => ("other", policy.primary(), "primary only".to_owned()),
-        };
-        RouteReport {
-            kind: kind.to_owned(),
-            side,
-            reason,
-            bucket,
-            read_percent: policy.read_percent,
-            fingerprint: statement.map(|s| s.fingerprint.to_string()).unwrap_or_default(),
-            statement: crate::sql::normalised(sql.as_bytes()),
-        }
     }
 }
 

@@ -112,6 +112,7 @@ impl Conductor {
             let schema_changed = tokio::select! {
                 () = self.context.shutdown.begun() => return,
                 () = self.context.schema_changed.notified() => true,
+                () = self.told.notified() => false,
                 () = tokio::time::sleep(LOOK) => false,
             };
             looks = (looks + 1) % LOOKS_PER_SCHEMA;
@@ -148,6 +149,7 @@ impl Conductor {
                 self.follow(&durable).await?;
             }
         }
+        self.follow_rules(&connection).await?;
         Ok(connection)
     }
 

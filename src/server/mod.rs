@@ -3,7 +3,6 @@
 //! Each worker is a thread with a runtime of its own; a session lives on one of them from its first byte to its last, so that nothing of it is
 //! shared between threads. The acceptor hands sockets out in turn.
 
-use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -16,11 +15,12 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use crate::net::tune;
-use crate::routing::Verdicts;
 use crate::session::{self, Context, Worker};
 
 /// Sockets that may wait for a worker.
 const HANDOVER: usize = 1024;
+/// How often what a worker has counted by statement is put into the shared table.
+const SHARE_COUNTS: Duration = Duration::from_millis(250);
 /// The pause after accept failed for want of descriptors: closing sessions free some.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -105,8 +105,17 @@ fn accept(context: Arc<Context>, listener: std::net::TcpListener, queues: Vec<mp
 
 fn work(context: Arc<Context>, mut sockets: mpsc::Receiver<std::net::TcpStream>, connections: Arc<AtomicUsize>) {
     let Some(runtime) = runtime() else { return };
-    let worker = Rc::new(Worker { context, verdicts: RefCell::new(Verdicts::default()) });
+    let worker = Rc::new(Worker::new(context));
     let sessions = LocalSet::new();
+    let counting = Rc::downgrade(&worker);
+    sessions.spawn_local(async move {
+        // It ends with the last session.
+        while let Some(worker) = counting.upgrade() {
+            worker.share_counts();
+            drop(worker);
+            tokio::time::sleep(SHARE_COUNTS).await;
+        }
+    });
     sessions.spawn_local(async move {
         while let Some(stream) = sockets.recv().await {
             let (worker, connections) = (Rc::clone(&worker), Arc::clone(&connections));

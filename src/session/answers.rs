@@ -50,7 +50,7 @@ impl Session {
             return Ok(Taken::NeedsMore);
         };
         let batch = peer.batches.front_mut();
-        if batch.as_ref().is_none_or(|b| b.passes(header.tag)) {
+        if batch.is_none_or(|b| b.passes(header.tag)) {
             self.answers.approve(header.len, inbound.len());
             return Ok(Taken::Frame);
         }
@@ -141,7 +141,7 @@ impl Session {
             After::ForgetStatement(name) => {
                 self.statements.remove(&name);
             }
-            After::RoutingKey(key) => self.routing_key.setting = key.as_deref().map(crate::routing::bucket),
+            After::RoutingKey(key) => self.routing_key.setting = key,
         }
     }
 
@@ -224,6 +224,9 @@ impl Session {
         let took = batch.sent.elapsed();
         let tally = &self.worker.context.tally;
         tally.answered(batch.class, side, took);
+        if let Some(line) = batch.line {
+            self.worker.statements.borrow_mut().add(line, side, took, batch.failed);
+        }
         let Some(read) = batch.read.take() else { return };
         tally.read(Choice { side, why: read.why });
         if let Some(mut sample) = read.sample {

@@ -11,7 +11,7 @@ use super::tally::Class;
 use super::transaction::{Control, Footprint, Touches};
 use crate::routing::{Cut, Why};
 use crate::rows::Answer;
-use crate::shadow::Sample;
+use crate::shadow::{Line, Sample};
 use crate::sql::Rewritten;
 use crate::wire::{Writer, back, data_row_without_last, error_field, row_description_without_last, with_position};
 
@@ -84,6 +84,8 @@ pub struct Batch {
     /// It opens a transaction, and does nothing else that matters.
     pub begins: bool,
     pub voice: Voice,
+    /// Its row in the table of statements.
+    pub line: Option<Line>,
 }
 
 /// The message that asks for the ReadyForQuery.
@@ -177,6 +179,7 @@ impl Batch {
             read: None,
             footprint: Footprint::Nothing,
             begins: false,
+            line: None,
             voice: Voice::Full,
         }
     }
@@ -218,7 +221,8 @@ impl Batch {
     }
 
     /// Whether a frame of this type may pass without being looked at, even before it has arrived whole.
-    pub fn passes(&self, tag: u8) -> bool {
+    pub fn passes(&mut self, tag: u8) -> bool {
+        self.failed |= tag == back::ERROR;
         let asynchronous = matches!(tag, back::NOTICE | back::NOTIFICATION | back::PARAMETER_STATUS);
         let bulk = matches!(tag, back::COPY_DATA | back::DATA_ROW);
         match tag {

@@ -15,7 +15,7 @@ use crate::backend::login::{Address, Identity};
 use crate::config::Config;
 use crate::link::ledger::Ledger;
 use crate::routing::Verdicts;
-use crate::shadow::Samples;
+use crate::shadow::{Findings, Local, Samples};
 use crate::shutdown::Shutdown;
 use crate::side::BySide;
 use crate::sql::Fingerprint;
@@ -40,6 +40,8 @@ pub struct Context {
     pub tally: Tally,
     pub withdrawal: Withdrawal,
     pub samples: Arc<Samples>,
+    /// The table of statements.
+    pub findings: Arc<Findings>,
     pub shutdown: Shutdown,
     /// Rung when a session has changed the schema.
     pub schema_changed: Notify,
@@ -55,7 +57,7 @@ impl Context {
         gate: Gate,
         registry: Arc<Registry>,
         ledger: Arc<Ledger>,
-        samples: Arc<Samples>,
+        (samples, findings): (Arc<Samples>, Arc<Findings>),
         shutdown: Shutdown,
     ) -> Self {
         Context {
@@ -66,6 +68,7 @@ impl Context {
             tally: Tally::default(),
             withdrawal: Withdrawal::default(),
             samples,
+            findings,
             shutdown,
             schema_changed: Notify::new(),
             gate: ArcSwap::from_pointee(gate),
@@ -110,4 +113,23 @@ pub struct Login {
 pub struct Worker {
     pub context: Arc<Context>,
     pub verdicts: RefCell<Verdicts>,
+    pub statements: RefCell<Local>,
+}
+
+impl Worker {
+    pub fn new(context: Arc<Context>) -> Self {
+        let statements = RefCell::new(Local::new(context.config.shadow.max_findings));
+        Worker { context, verdicts: RefCell::default(), statements }
+    }
+
+    /// Gives what this thread has counted to the shared table.
+    pub fn share_counts(&self) {
+        self.context.findings.merge(self.statements.borrow_mut().drain());
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.share_counts();
+    }
 }

@@ -152,10 +152,10 @@ pub struct Session {
 }
 
 /// The key's bucket: by connection, unless the session has set its own.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct RoutingKey {
     connection: u16,
-    setting: Option<u16>,
+    setting: Option<String>,
 }
 
 /// What a pass over the buffers came to.

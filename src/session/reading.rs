@@ -25,10 +25,11 @@ use super::transaction::{Control, Place, Status, Transaction};
 use super::{End, Session};
 use crate::config::{Freshness, KeySource};
 use crate::link::ledger::LinkState;
-use crate::routing::{self, Choice, Policy, Situation, Why};
+use crate::routing::{self, Choice, Policy, Share, Situation, Who, Why};
 use crate::rows::Answer;
-use crate::shadow::Sample;
+use crate::shadow::{Line, Sample};
 use crate::side::Side;
+use crate::sql::KeyValue;
 use crate::wire::{Bind, HEADER, Header, Notice, Parse, Writer, back, front};
 
 /// Fails an open transaction, or its innermost subtransaction, and does nothing else.
@@ -80,6 +81,8 @@ impl Session {
                 && self.way.has_way(),
             bucket: self.bucket(read),
             forced: read.forced,
+            pin: read.movable.as_ref().ok().and_then(|traits| traits.pin),
+            share: self.share(policy, read),
         };
         routing::choose(policy, movable_in(read, transaction), &now)
     }
@@ -90,14 +93,37 @@ impl Session {
         let parameter = |name: &str| identity.parameters.iter().find(|(k, _)| k == name).map(|(_, v)| v.as_str());
         let from = |source: &KeySource| match source {
             KeySource::Comment => read.key.as_deref().map(routing::bucket),
-            KeySource::Setting => self.routing_key.setting,
+            KeySource::Setting => self.routing_key.setting.as_deref().map(routing::bucket),
             KeySource::Connection => Some(self.routing_key.connection),
             KeySource::User => Some(routing::bucket(&identity.user)),
             KeySource::ApplicationName => parameter("application_name").map(routing::bucket),
             KeySource::Address => self.client.peer().map(|a| routing::bucket(&a.ip().to_string())),
-            KeySource::Column => None,
+            KeySource::Column => column_value(read).map(|key| routing::bucket(&key)),
         };
         self.worker.context.config.reads.key.iter().find_map(from).unwrap_or(self.routing_key.connection)
+    }
+
+    /// What the segment says that this client and key are in.
+    fn share(&self, policy: &Policy, read: &SingleRead) -> Option<Share> {
+        if policy.rules.segments.is_empty() {
+            return None;
+        }
+        let column = column_value(read);
+        let key = self.worker.context.config.reads.key.iter().find_map(|source| match source {
+            KeySource::Comment => read.key.as_deref(),
+            KeySource::Setting => self.routing_key.setting.as_deref(),
+            KeySource::Column => column.as_deref(),
+            _ => None,
+        });
+        let identity = &self.login.identity;
+        let application = identity.parameters.iter().find(|(name, _)| name == "application_name");
+        let who = Who {
+            user: &identity.user,
+            application: application.map_or("", |(_, value)| value),
+            address: self.client.peer().map(|a| a.ip()),
+            key,
+        };
+        routing::segment(&policy.rules, &who).map(|(_, share)| share)
     }
 
     /// `request`: what a shadow read would send; `whole`: what the client sent.
@@ -242,6 +268,7 @@ impl Session {
         self.set_on_primary_too(&resolved, sql);
         let mut batch =
             Batch::new(class_of(&resolved.parts), Care::Frames, Ending::Query { steps: resolved.parts.len() });
+        batch.line = self.line_of(&resolved, sql);
         batch.steps.extend(resolved.runs().map(|run| Step::Run(Run { cut: routing::Cut::Nothing, ..run })));
         if resolved.read.is_some() {
             batch.read = Some(Read::counted(Why::TransactionSide));
@@ -257,6 +284,14 @@ impl Session {
     pub(super) fn set_on_primary_too(&mut self, resolved: &Resolved, sql: &[u8]) {
         if self.transaction.lives_on_secondary() && resolved.parts.iter().any(|p| p.mark != Mark::Nothing) {
             self.tell(self.primary(), sql, Voice::Silent);
+        }
+    }
+
+    /// The row in the table of statements that the text is counted in, if it is one statement.
+    pub(super) fn line_of(&self, resolved: &Resolved, sql: &[u8]) -> Option<Line> {
+        match resolved.parts.as_slice() {
+            [only] => self.worker.statements.borrow_mut().place(only.fingerprint, sql),
+            _ => None,
         }
     }
 
@@ -346,6 +381,31 @@ impl Session {
             _ => self.fail_transaction(),
         }
         Ok(())
+    }
+}
+
+/// The routing key that a column's value makes; that of a parameter was put in its place by the Bind.
+fn column_value(read: &SingleRead) -> Option<String> {
+    let column = read.column.as_ref()?;
+    match &column.value {
+        KeyValue::Literal(text) => Some(routing::key::from_text(text, column.type_oid)),
+        KeyValue::Parameter(_) => None,
+    }
+}
+
+impl SingleRead {
+    /// Puts a parameter's value in its place, where it is the routing key.
+    pub(super) fn bind(&mut self, bind: &Bind<'_>) {
+        let Some(column) = &mut self.column else { return };
+        let KeyValue::Parameter(number) = column.value else { return };
+        let key = bind.parameter(number).and_then(|(raw, binary)| match binary {
+            true => routing::key::from_binary(raw, column.type_oid),
+            false => std::str::from_utf8(raw).ok().map(str::to_owned),
+        });
+        match key {
+            Some(key) => column.value = KeyValue::Literal(key),
+            None => self.column = None,
+        }
     }
 }
 

@@ -218,6 +218,7 @@ impl Session {
         let ending = Ending::Query { steps: resolved.parts.len() };
         let mut batch = Batch::new(class_of(&resolved.parts), Care::Frames, ending);
         batch.footprint = resolved.footprint();
+        batch.line = self.line_of(&resolved, sql);
         batch.begins = resolved.only().is_some_and(|part| matches!(part.after, After::Control(Control::Begin(_))));
         batch.steps.extend(resolved.runs().map(Step::Run));
         batch.read = choice
@@ -331,6 +332,7 @@ impl Session {
                     let resolved = statement.resolved(policy.generation, |sql| self.resolve(policy, sql));
                     let mut read = resolved.read.clone()?;
                     read.lasting = !bind.portal.is_empty();
+                    read.bind(&bind);
                     let (parameters, formats) = (bind.parameters.to_vec(), bind.result_formats.to_vec());
                     single = Some(Single { statement, read, parameters, formats });
                 }
@@ -522,6 +524,8 @@ impl Session {
             self.mark(resolved, &prepared.sql);
             self.set_on_primary_too(resolved, &prepared.sql);
             self.count_there(resolved);
+            let line = self.line_of(resolved, &prepared.sql);
+            self.batch(|b| b.line = b.line.or(line));
             if let Some(part) = resolved.only() {
                 run.cut = self.cut_of(policy, Some(prepared));
                 run.touches = part.touches;

@@ -5,9 +5,9 @@ use std::rc::Rc;
 use super::batch::{After, Run};
 use super::tally::Class;
 use super::transaction::{Control, Footprint, Touches};
-use crate::routing::{Action, Cut, Names, Policy, Reading, Traits, Verdicts, Why, resolve};
+use crate::routing::{Action, Column, Cut, Names, Policy, Reading, Traits, Verdicts, Why, column_key, resolve};
 use crate::side::Side;
-use crate::sql::{Fingerprint, Kind, Rewritten, Statement, calls_any, constant, rewrite, scan};
+use crate::sql::{Fingerprint, KeyValue, Kind, Rewritten, Statement, calls_any, constant, rewrite, scan};
 
 /// What the session has to remember once a statement was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub struct SingleRead {
     pub movable: Result<Rc<Traits>, Why>,
     pub fingerprint: Fingerprint,
     pub key: Option<String>,
+    /// The value of a column that is a routing key.
+    pub column: Option<Column>,
     pub forced: Option<Side>,
     /// Its portal may outlive the messages that run it: inside a transaction it is the primary's.
     pub lasting: bool,
@@ -76,6 +78,7 @@ impl Resolved {
                     movable: movable.clone(),
                     fingerprint: statement.fingerprint,
                     key: statement.hints.key.clone(),
+                    column: column(movable, statement, text, policy, names),
                     forced: statement.hints.route,
                     lasting: false,
                 });
@@ -159,6 +162,21 @@ fn part(
         Action::Neutral => {}
     }
     part
+}
+
+/// A literal is this text's own, a parameter is the same for all of the fingerprint.
+fn column(
+    movable: &Result<Rc<Traits>, Why>,
+    statement: &Statement,
+    text: &[u8],
+    policy: &Policy,
+    names: &Names,
+) -> Option<Column> {
+    let known = movable.as_ref().ok()?.column.as_ref()?;
+    match known.value {
+        KeyValue::Parameter(_) => Some(known.clone()),
+        KeyValue::Literal(_) => column_key(text.get(statement.span.clone())?, policy, names),
+    }
 }
 
 /// What it leaves in a transaction around it, once it has run on the primary.

@@ -1,14 +1,14 @@
-//! What came of the comparisons, by statement: a bounded table.
+//! What came of the comparisons and of the sessions' answers, by statement: one bounded table for the process.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::statements::{Counts, Delta, Entry, StatementReport, Tallied, Unsaved, tables_of, unix_now};
 use crate::side::{BySide, Side};
-use crate::sql::{Fingerprint, read_shape};
+use crate::sql::Fingerprint;
 
 /// How one comparison ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,34 +56,19 @@ impl Totals {
     }
 }
 
-struct Entry {
-    statement: String,
-    tables: Vec<String>,
-    totals: Totals,
-    latency: BySide<Option<Histogram<u64>>>,
-    first_seen: f64,
-    last_seen: f64,
-    last_mismatch: Option<serde_json::Value>,
-}
-
-/// One statement's row in `/api/statements` and, with a mismatch, in `/api/findings`. Times are Unix seconds, latencies milliseconds.
-#[derive(Clone, Debug, Serialize)]
-pub struct StatementReport {
-    pub fingerprint: String,
-    pub statement: String,
-    pub tables: Vec<String>,
-    pub calls: u64,
-    pub matched: u64,
-    pub mismatched: u64,
-    pub raced: u64,
-    pub inconclusive: u64,
-    pub errors: u64,
-    pub p50_ms: BySide<f64>,
-    pub p99_ms: BySide<f64>,
-    pub first_seen: f64,
-    pub last_seen: f64,
-    /// The last mismatch: when, and what each side answered in short, values left out.
-    pub last_mismatch: Option<serde_json::Value>,
+/// What the table of statements is sorted by, the most first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sort {
+    #[default]
+    Calls,
+    Mismatched,
+    Errors,
+    /// p99 of the slower side.
+    P99,
+    /// How much slower new is, by p50.
+    Ratio,
+    LastSeen,
 }
 
 #[derive(Default)]
@@ -108,26 +93,62 @@ impl Findings {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Books one comparison. `took`: how long each side needed, where it answered.
+    /// Books one comparison. `took`: how long the side needed that was asked for it.
     pub fn book(&self, fingerprint: Fingerprint, sql: &[u8], outcome: &Outcome, took: BySide<Option<Duration>>) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let now = unix_now();
+        let mut tallied = Tallied { counts: counts_of(outcome), ..Tallied::default() };
+        for side in Side::BOTH {
+            took.get(side).iter().for_each(|took| tallied.took.get_mut(side).add(*took));
+        }
         let mut inner = self.lock();
         inner.totals.add(outcome);
-        if !inner.entries.contains_key(&fingerprint) {
-            make_room(&mut inner.entries, self.bound);
-        }
-        let entry = inner.entries.entry(fingerprint).or_insert_with(|| Entry::new(sql, now));
-        entry.totals.add(outcome);
-        entry.last_seen = now;
-        for side in Side::BOTH {
-            if let (Some(took), Some(latency)) = (took.get(side), entry.latency.get_mut(side)) {
-                latency.saturating_record(took.as_micros() as u64);
-            }
-        }
+        let new = || Entry::new(crate::sql::normalised(sql), tables_of(sql), now);
+        let entry = inner.entry(fingerprint, self.bound, new);
+        entry.count(&tallied, now);
         if let Outcome::Mismatched { old, new, what, samples } = outcome {
             tracing::warn!(statement = %entry.statement, what, "a read answers differently on the two sides");
             let last = serde_json::json!({ "at": now, "old": old, "new": new, "what": what, "samples": samples });
             entry.last_mismatch = Some(last);
+        }
+    }
+
+    /// Takes in what a worker has counted.
+    pub fn merge(&self, deltas: Vec<Delta>) {
+        if deltas.is_empty() {
+            return;
+        }
+        let now = unix_now();
+        let mut inner = self.lock();
+        for delta in deltas {
+            let (statement, tables) = (delta.statement, delta.tables);
+            inner
+                .entry(delta.fingerprint, self.bound, || Entry::new(statement, tables, now))
+                .count(&delta.tallied, now);
+        }
+    }
+
+    /// Takes in what earlier processes, or other instances, have saved.
+    pub fn load(&self, saved: Vec<(Fingerprint, Entry)>) {
+        let mut inner = self.lock();
+        for (fingerprint, entry) in saved {
+            let known = inner.entry(fingerprint, self.bound, || Entry { total: Tallied::default(), ..entry.clone() });
+            known.total.merge(&entry.total);
+            known.first_seen = known.first_seen.min(entry.first_seen);
+            known.last_mismatch = known.last_mismatch.take().or(entry.last_mismatch);
+        }
+    }
+
+    /// What was counted since this was last asked; to be given back if it cannot be saved.
+    pub fn take_unsaved(&self) -> Vec<Unsaved> {
+        self.lock().entries.iter_mut().filter_map(|(fingerprint, entry)| Unsaved::take(*fingerprint, entry)).collect()
+    }
+
+    pub fn give_back(&self, unsaved: Vec<Unsaved>) {
+        let mut inner = self.lock();
+        for Unsaved { fingerprint, entry } in unsaved {
+            if let Some(known) = inner.entries.get_mut(&fingerprint) {
+                known.unsaved.merge(&entry.unsaved);
+            }
         }
     }
 
@@ -136,24 +157,70 @@ impl Findings {
         self.lock().totals.over_budget_total += 1;
     }
 
+    /// All statements together.
+    pub fn sums(&self) -> Tallied {
+        let mut sums = Tallied::default();
+        self.lock().entries.values().for_each(|entry| sums.merge(&entry.total));
+        sums
+    }
+
     pub fn totals(&self) -> Totals {
         self.lock().totals
     }
 
     /// Statements with confirmed differences, those that differ most first.
     pub fn findings(&self) -> Vec<StatementReport> {
-        let mut found = self.statements();
+        let mut found = self.statements(Sort::Mismatched, usize::MAX);
         found.retain(|s| s.mismatched > 0);
-        found.sort_by_key(|s| std::cmp::Reverse(s.mismatched));
         found
     }
 
-    /// Every statement that was compared, the most called first.
-    pub fn statements(&self) -> Vec<StatementReport> {
-        let inner = self.lock();
-        let mut all: Vec<_> = inner.entries.iter().map(|(f, entry)| entry.report(*f)).collect();
-        all.sort_by(|a, b| b.calls.cmp(&a.calls).then_with(|| a.fingerprint.cmp(&b.fingerprint)));
+    /// The table, sorted, at most so many.
+    pub fn statements(&self, sort: Sort, limit: usize) -> Vec<StatementReport> {
+        let mut all: Vec<_> = {
+            let inner = self.lock();
+            let calls = |e: &Entry| e.total.counts.calls.old + e.total.counts.calls.new;
+            let all_calls = inner.entries.values().map(calls).sum();
+            inner.entries.iter().map(|(f, entry)| entry.report(*f, all_calls)).collect()
+        };
+        all.sort_by(|a, b| sort.rank(b).total_cmp(&sort.rank(a)).then_with(|| a.fingerprint.cmp(&b.fingerprint)));
+        all.truncate(limit);
         all
+    }
+}
+
+impl Sort {
+    fn rank(self, report: &StatementReport) -> f64 {
+        match self {
+            Sort::Calls => report.calls.max(report.compared) as f64,
+            Sort::Mismatched => report.mismatched as f64,
+            Sort::Errors => report.errors as f64,
+            Sort::P99 => report.p99_ms.old.max(report.p99_ms.new),
+            Sort::Ratio => report.ratio_p50.unwrap_or_default(),
+            Sort::LastSeen => report.last_seen,
+        }
+    }
+}
+
+fn counts_of(outcome: &Outcome) -> Counts {
+    let one = |yes: bool| u64::from(yes);
+    Counts {
+        compared: 1,
+        matched: one(*outcome == Outcome::Matched),
+        mismatched: one(matches!(outcome, Outcome::Mismatched { .. })),
+        raced: one(*outcome == Outcome::Raced),
+        inconclusive: one(*outcome == Outcome::Inconclusive),
+        failed: one(*outcome == Outcome::Failed),
+        ..Counts::default()
+    }
+}
+
+impl Inner {
+    fn entry(&mut self, fingerprint: Fingerprint, bound: usize, new: impl FnOnce() -> Entry) -> &mut Entry {
+        if !self.entries.contains_key(&fingerprint) {
+            make_room(&mut self.entries, bound);
+        }
+        self.entries.entry(fingerprint).or_insert_with(new)
     }
 }
 
@@ -161,77 +228,59 @@ fn make_room(entries: &mut HashMap<Fingerprint, Entry>, bound: usize) {
     if entries.len() < bound {
         return;
     }
-    let oldest = entries.iter().min_by(|(_, a), (_, b)| {
-        let rank = |e: &Entry| (e.totals.mismatched_total > 0, e.last_seen);
-        rank(a).partial_cmp(&rank(b)).unwrap_or(std::cmp::Ordering::Equal)
-    });
+    let oldest =
+        entries.iter().min_by(|(_, a), (_, b)| a.rank().partial_cmp(&b.rank()).unwrap_or(std::cmp::Ordering::Equal));
     if let Some(oldest) = oldest.map(|(f, _)| *f) {
         entries.remove(&oldest);
-    }
-}
-
-impl Entry {
-    fn new(sql: &[u8], now: f64) -> Self {
-        let shape = std::str::from_utf8(sql).ok().and_then(|s| read_shape(s).ok()).unwrap_or_default();
-        let mut tables: Vec<String> = shape.tables.into_iter().map(|t| t.name).collect();
-        tables.sort();
-        tables.dedup();
-        Entry {
-            statement: crate::sql::normalised(sql),
-            tables,
-            totals: Totals::default(),
-            // Two significant digits, up to a minute: 8 KiB each.
-            latency: BySide::from_fn(|_| Histogram::new_with_max(60_000_000, 2).ok()),
-            first_seen: now,
-            last_seen: now,
-            last_mismatch: None,
-        }
-    }
-
-    fn report(&self, fingerprint: Fingerprint) -> StatementReport {
-        let at = |side, q: f64| self.latency.get(side).as_ref().map_or(0, |h| h.value_at_quantile(q));
-        let quantile = |q: f64| BySide::from_fn(|side| at(side, q) as f64 / 1000.0);
-        let t = &self.totals;
-        StatementReport {
-            fingerprint: fingerprint.to_string(),
-            statement: self.statement.clone(),
-            tables: self.tables.clone(),
-            calls: t.compared_total,
-            matched: t.matched_total,
-            mismatched: t.mismatched_total,
-            raced: t.raced_total,
-            inconclusive: t.inconclusive_total,
-            errors: t.failed_total,
-            p50_ms: quantile(0.5),
-            p99_ms: quantile(0.99),
-            first_seen: self.first_seen,
-            last_seen: self.last_seen,
-            last_mismatch: self.last_mismatch.clone(),
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shadow::statements::Local;
 
     fn book(findings: &Findings, n: u128, outcome: &Outcome) {
         findings.book(Fingerprint(n), b"select 1 from t", outcome, BySide::default());
     }
 
+    fn mismatch() -> Outcome {
+        Outcome::Mismatched { old: "1 rows".into(), new: "2 rows".into(), what: "", samples: vec![] }
+    }
+
     #[test]
     fn the_table_is_bounded_and_keeps_what_differs() {
         let findings = Findings::new(3);
-        book(
-            &findings,
-            0,
-            &Outcome::Mismatched { old: "1 rows".into(), new: "2 rows".into(), what: "", samples: vec![] },
-        );
+        book(&findings, 0, &mismatch());
         (1..10).for_each(|n| book(&findings, n, &Outcome::Matched));
-        assert_eq!(findings.statements().len(), 3);
+        assert_eq!(findings.statements(Sort::Calls, 100).len(), 3);
+        assert_eq!(findings.statements(Sort::Calls, 2).len(), 2);
         assert_eq!(findings.findings().len(), 1);
         assert_eq!(findings.findings()[0].tables, ["t"]);
         let totals = findings.totals();
         assert_eq!((totals.compared_total, totals.matched_total, totals.mismatched_total), (10, 9, 1));
+    }
+
+    #[test]
+    fn what_was_saved_once_is_not_saved_again_and_comes_back_after_a_restart() {
+        let findings = Findings::new(10);
+        book(&findings, 1, &mismatch());
+        let mut local = Local::new(10);
+        let place = local.place(Fingerprint(1), b"select 1 from t").unwrap();
+        local.add(place, Side::Old, Duration::from_millis(2), false);
+        findings.merge(local.drain());
+        let unsaved = findings.take_unsaved();
+        assert_eq!(unsaved.len(), 1);
+        assert_eq!(unsaved[0].entry.unsaved.counts.calls.old, 1);
+        assert!(findings.take_unsaved().is_empty());
+        findings.give_back(unsaved);
+        let saved = findings.take_unsaved();
+        let later = Findings::new(10);
+        later.load(
+            saved.into_iter().map(|u| (u.fingerprint, Entry { total: u.entry.unsaved.clone(), ..u.entry })).collect(),
+        );
+        let found = &later.findings()[0];
+        assert_eq!((found.calls, found.mismatched, found.share_percent), (1, 1, 100.0));
+        assert!(found.last_mismatch.is_some() && found.p50_ms.old > 1.8 && found.p50_ms.old < 2.2);
     }
 }

@@ -20,8 +20,12 @@ mod findings;
 mod judgement;
 mod pair;
 mod sample;
+mod spread;
+mod statements;
 
 pub use engine::Engine;
-pub use findings::{Findings, Outcome, StatementReport};
+pub use findings::{Findings, Outcome, Sort, Totals};
 pub use pair::{Align, Pair};
 pub use sample::{Sample, Samples};
+pub use spread::Spread;
+pub use statements::{Counts, Delta, Entry, Line, Local, StatementReport, Tallied, Unsaved};

@@ -16,6 +16,7 @@ use sqlparser::ast::{
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
+use super::keys::{Equality, equalities};
 use super::kind::Kind;
 use super::name::Name;
 use super::promise::{Promise, is_clock_literal, is_limited, is_open_call, promise};
@@ -43,6 +44,8 @@ pub struct ReadShape {
     pub has_limit: bool,
     /// It shows what differs between servers that hold the same rows: `ctid`, `xmin`, `tableoid`, `::regclass`, ...
     pub server_local: bool,
+    /// What its WHERE asks for by equality.
+    pub equalities: Vec<Equality>,
     /// What is certain of its answer.
     pub promise: Promise,
     /// It names the time of day by a literal (`'now'`).
@@ -115,6 +118,7 @@ fn shape(query: &Query, found: Found, surface: Surface) -> ReadShape {
         has_order_by: query.order_by.is_some(),
         has_limit: found.limited,
         server_local: surface.server_local,
+        equalities: equalities(query),
         promise: promise(query, found.limited_inside, found.open),
         clock_literal: found.clock_literal,
     };

@@ -19,8 +19,10 @@ pub mod detached;
 pub mod journal;
 pub mod marker;
 pub mod parked;
+pub mod rules;
 pub mod schema;
 pub mod snapshot;
+pub mod statements;
 pub mod tables;
 
 use crate::backend::control::{Connection, describe};

@@ -70,6 +70,25 @@ impl<'a> Bind<'a> {
         })
     }
 
+    /// The value of parameter `number`, from 1, and whether it is binary. `None`: there is none, or it is NULL.
+    pub fn parameter(&self, number: usize) -> Option<(&'a [u8], bool)> {
+        let (count, rest) = split_u16(self.parameters)?;
+        let (formats, rest) = rest.split_at_checked(usize::from(count) * 2)?;
+        let at = number.checked_sub(1)?;
+        // One code is meant for all.
+        let format = if count == 1 { formats.get(..2) } else { formats.get(at * 2..at * 2 + 2) };
+        let (values, mut rest) = split_u16(rest)?;
+        for index in 0..usize::from(values) {
+            let (length, tail) = rest.split_first_chunk::<4>()?;
+            let value = usize::try_from(i32::from_be_bytes(*length)).ok();
+            if index == at {
+                return Some((tail.get(..value?)?, format == Some(&[0, 1])));
+            }
+            rest = tail.get(value.unwrap_or_default()..)?;
+        }
+        None
+    }
+
     /// Writes the message for another statement name and, if `capture`, with the result formats that the capture column asks for:
     /// codes given per column get one more (text); a client that expects no rows gets none at all.
     pub fn write(&self, out: &mut BytesMut, formats: ResultFormats) {
@@ -269,6 +288,7 @@ mod tests {
             .end();
         let bind = Bind::read(&frame).unwrap();
         assert_eq!((bind.statement, bind.result_format_count), (&b"s"[..], 2));
+        assert_eq!((bind.parameter(1), bind.parameter(2), bind.parameter(3)), (Some((&b"hi"[..], true)), None, None));
         let mut same = BytesMut::new();
         bind.write(&mut same, ResultFormats::AsTheyAre);
         assert_eq!(same, frame);

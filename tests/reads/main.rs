@@ -2,8 +2,10 @@
 
 #[path = "../support/mod.rs"]
 mod support;
+mod keys;
 mod outage;
 mod raw;
+mod rules;
 mod transactions;
 
 use std::collections::BTreeSet;
