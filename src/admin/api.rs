@@ -122,6 +122,14 @@ pub async fn barrier(State(admin): State<Admin>, Query(query): Query<BarrierQuer
     }
 }
 
+/// As SIGHUP.
+pub async fn reload(State(admin): State<Admin>) -> Response {
+    match admin.conductor.reload() {
+        Ok(reloaded) => Json(json!(reloaded)).into_response(),
+        Err(error) => problem(StatusCode::CONFLICT, "the configuration was not reloaded", error),
+    }
+}
+
 pub async fn order_link(State(admin): State<Admin>, Path(order): Path<String>) -> Response {
     let link = &admin.conductor.link;
     let done = match order.as_str() {

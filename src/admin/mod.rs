@@ -71,6 +71,7 @@ fn router(admin: Admin) -> Router {
         .route("/api/statements", get(statements::statements))
         .route("/api/route", get(api::route))
         .route("/api/barrier", post(api::barrier))
+        .route("/api/reload", post(api::reload))
         .route("/api/link/{order}", post(api::order_link))
         .route("/api/parked", get(api::parked).post(api::order_parked))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&admin.guard), guard::check));

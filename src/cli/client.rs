@@ -102,6 +102,10 @@ pub fn link(target: &Target, order: Option<&str>) -> ExitCode {
     }
 }
 
+pub fn reload(target: &Target) -> ExitCode {
+    print(target.call("POST", "/api/reload", ""))
+}
+
 /// Percent-encodes what a query string cannot hold.
 fn encode(text: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');

@@ -25,9 +25,9 @@ struct Cli {
     /// How logs are written to stderr.
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
-    /// Least level that is logged: error, warn, info, debug, trace.
-    #[arg(long, global = true, env = "PGDUET_LOG", default_value = "info")]
-    log_level: tracing::Level,
+    /// Least level that is logged: error, warn, info, debug, trace. Default: `log_level` of the configuration, or info.
+    #[arg(long, global = true, env = "PGDUET_LOG")]
+    log_level: Option<tracing::Level>,
 }
 
 #[derive(Subcommand)]
@@ -78,6 +78,8 @@ enum Command {
         #[command(flatten)]
         target: client::Target,
     },
+    /// Has the proxy read its configuration again, as SIGHUP does, and shows what came of it.
+    Reload(client::Target),
     /// Two throw-away databases, the proxy between them, a load, and a comparison at the end.
     Demo {
         /// Ends by itself after so long, with a summary and exit code 0 or 1.
@@ -89,9 +91,9 @@ enum Command {
 /// Runs what the command line asks for.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
-    logs::start(cli.log_format, cli.log_level);
+    let level = logs::start(cli.log_format, cli.log_level);
     match cli.command {
-        Command::Serve { config } => with_config(&config, serve),
+        Command::Serve { config: file } => with_config(&file, |config| serve(config, file.clone(), level)),
         Command::Init { config, uninstall } => with_config(&config, |config| init(config, uninstall)),
         Command::Status(target) => client::show(&target, "/api/status"),
         Command::Phase { phase, force, dry_run, target } => client::phase(&target, phase, force, dry_run),
@@ -99,6 +101,7 @@ pub fn run() -> ExitCode {
         Command::Findings(target) => client::show(&target, "/api/findings"),
         Command::Tables(target) => client::show(&target, "/api/tables"),
         Command::Link { order, target } => client::link(&target, order.as_deref()),
+        Command::Reload(target) => client::reload(&target),
         Command::Demo { seconds } => crate::demo::run(seconds),
     }
 }
@@ -115,8 +118,10 @@ fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
     ExitCode::from(code)
 }
 
-fn serve(config: Config) -> ExitCode {
-    match crate::app::serve(config) {
+fn serve(config: Config, file: PathBuf, level: logs::Level) -> ExitCode {
+    level.set(config.log_level);
+    let reloader = crate::runbook::Reloader::new(file, move |wanted| level.set(wanted));
+    match crate::app::serve(config, reloader) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error @ crate::app::AppError::Config(_)) => fail(BAD_CONFIGURATION, &error),
         Err(error) => fail(1, &error),

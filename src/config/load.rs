@@ -62,6 +62,12 @@ impl Config {
                 .then(|| ("admin.listen", "the same address as listen".to_owned())),
             (self.workers == 0).then(|| ("workers", "at least 1".to_owned())),
             (self.clients.max_connections == 0).then(|| ("clients.max_connections", "at least 1".to_owned())),
+            (self.clients.reserved_connections >= self.clients.max_connections)
+                .then(|| ("clients.reserved_connections", "must be less than clients.max_connections".to_owned())),
+            (!self.tcp.keepalive.is_zero() && (self.tcp.keepalive_interval.is_zero() || self.tcp.keepalive_count == 0))
+                .then(|| {
+                    ("tcp.keepalive", "needs a keepalive_interval and a keepalive_count of more than 0".to_owned())
+                }),
             self.timeouts.connect.is_zero().then(|| ("timeouts.connect", "must be more than 0s".to_owned())),
             self.timeouts.startup.is_zero().then(|| ("timeouts.startup", "must be more than 0s".to_owned())),
             self.mirror.ack_timeout.is_zero().then(|| ("mirror.ack_timeout", "must be more than 0s".to_owned())),

@@ -3,13 +3,17 @@
 
 mod access;
 mod alerts;
+mod live;
 mod load;
+mod reload;
 mod rules;
 mod values;
 
 pub use access::{Allow, ClientCertificate, ClientTls, Network, Secret, TlsMode, TlsNeed, TlsVersion};
 pub use alerts::{Alerts, Webhook};
+pub use live::Live;
 pub use load::ConfigError;
+pub use reload::Reload;
 pub use rules::{ColumnRule, Pattern, Pin, Rules, Segment};
 pub use values::parse_duration;
 
@@ -38,7 +42,9 @@ pub struct Config {
     pub alerts: Alerts,
     pub link: Link,
     pub journal: Journal,
+    pub tcp: Tcp,
     pub timeouts: Timeouts,
+    pub log_level: LogLevel,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -79,9 +85,14 @@ pub struct Clients {
     /// Who is admitted from where; empty: everybody from everywhere.
     pub allow: Vec<Allow>,
     pub max_connections: usize,
+    /// The last of these places are for `admin.users`.
+    pub reserved_connections: usize,
     /// Bytes; a longer message is refused.
     #[serde(deserialize_with = "values::bytes_usize")]
     pub max_message_bytes: usize,
+    /// Bytes that the prepared statements and portals of one client may take.
+    #[serde(deserialize_with = "values::bytes_usize")]
+    pub max_statement_bytes: usize,
 }
 
 /// A login that clients may use, and the login that stands for it on each backend.
@@ -89,6 +100,9 @@ pub struct Clients {
 #[serde(deny_unknown_fields)]
 pub struct User {
     pub name: String,
+    /// Connections of this user at once; none: no limit of its own.
+    #[serde(default)]
+    pub max_connections: Option<usize>,
     #[serde(default)]
     pub password_file: Option<PathBuf>,
     /// `SCRAM-SHA-256$...`, as PostgreSQL stores it, in the place of a password.
@@ -241,7 +255,33 @@ pub struct Journal {
     pub max_bytes: u64,
 }
 
-/// Zero means no limit for the two idle ones.
+/// When a peer that says nothing is taken for dead, on both sides of the proxy.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tcp {
+    /// A connection silent for so long is asked whether its peer is there. Zero: never.
+    #[serde(deserialize_with = "values::duration")]
+    pub keepalive: Duration,
+    #[serde(deserialize_with = "values::duration")]
+    pub keepalive_interval: Duration,
+    /// Questions without an answer after which the peer is dead.
+    pub keepalive_count: u32,
+    /// Bytes without acknowledgement for so long end the connection. Zero: the system's own limit.
+    #[serde(deserialize_with = "values::duration")]
+    pub user_timeout: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// Zero means no limit for the idle ones, `statement` and `stalled`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Timeouts {
@@ -251,10 +291,19 @@ pub struct Timeouts {
     pub startup: Duration,
     #[serde(deserialize_with = "values::duration")]
     pub drain: Duration,
+    /// How long `/readyz` says no before the port is closed.
+    #[serde(deserialize_with = "values::duration")]
+    pub linger: Duration,
     #[serde(deserialize_with = "values::duration")]
     pub idle: Duration,
     #[serde(deserialize_with = "values::duration")]
     pub idle_in_transaction: Duration,
+    /// From a request to the end of its answer; then it is cancelled.
+    #[serde(deserialize_with = "values::duration")]
+    pub statement: Duration,
+    /// A secondary that is down and says nothing for so long in the middle of an answer is given up.
+    #[serde(deserialize_with = "values::duration")]
+    pub stalled: Duration,
     /// How long a change of phase waits for the transactions of the former phase.
     #[serde(deserialize_with = "values::duration")]
     pub phase_change: Duration,
@@ -275,7 +324,9 @@ impl Default for Config {
             alerts: Alerts::default(),
             link: Link::default(),
             journal: Journal::default(),
+            tcp: Tcp::default(),
             timeouts: Timeouts::default(),
+            log_level: LogLevel::Info,
         }
     }
 }
@@ -305,7 +356,9 @@ impl Default for Clients {
             users: vec![],
             allow: vec![],
             max_connections: 1000,
+            reserved_connections: 0,
             max_message_bytes: 1 << 30,
+            max_statement_bytes: 64 << 20,
         }
     }
 }
@@ -383,14 +436,28 @@ impl Default for Journal {
     }
 }
 
+impl Default for Tcp {
+    fn default() -> Self {
+        Tcp {
+            keepalive: Duration::from_secs(30),
+            keepalive_interval: Duration::from_secs(10),
+            keepalive_count: 3,
+            user_timeout: Duration::ZERO,
+        }
+    }
+}
+
 impl Default for Timeouts {
     fn default() -> Self {
         Timeouts {
             connect: Duration::from_secs(5),
             startup: Duration::from_secs(10),
             drain: Duration::from_secs(30),
+            linger: Duration::ZERO,
             idle: Duration::ZERO,
             idle_in_transaction: Duration::ZERO,
+            statement: Duration::ZERO,
+            stalled: Duration::from_secs(10),
             phase_change: Duration::from_secs(60),
         }
     }

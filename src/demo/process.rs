@@ -15,6 +15,7 @@ pub enum Signal {
     Kill,
     Stop,
     Cont,
+    Hup,
 }
 
 impl Signal {
@@ -26,6 +27,7 @@ impl Signal {
             Signal::Kill => "KILL",
             Signal::Stop => "STOP",
             Signal::Cont => "CONT",
+            Signal::Hup => "HUP",
         }
     }
 }

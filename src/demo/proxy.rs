@@ -155,15 +155,27 @@ impl Proxy {
         }
     }
 
+    pub fn signal(&self, which: Signal) {
+        signal(&self.pid().into_iter().collect::<Vec<_>>(), which);
+    }
+
     /// SIGTERM, and waits for the end of the drain.
     ///
     /// # Errors
     /// When the proxy is not running, or does not end in time.
     pub fn terminate(&mut self) -> Result<ExitStatus, Failure> {
+        self.signal(Signal::Term);
+        self.ended()
+    }
+
+    /// Waits for the end that was asked for.
+    ///
+    /// # Errors
+    /// As [`Proxy::terminate`].
+    pub fn ended(&mut self) -> Result<ExitStatus, Failure> {
         let Some((child, _)) = self.child.as_mut() else {
             return Err(Failure::Broken("the proxy is not running".into()));
         };
-        signal(&[child.id()], Signal::Term);
         let status = wait_for(STOP, || child.try_wait().ok().flatten());
         self.kill();
         status.ok_or_else(|| Failure::Broken("the proxy did not end within 45 s of SIGTERM".into()))

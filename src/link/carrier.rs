@@ -17,7 +17,7 @@ use super::standing::Standing;
 use super::thorough::{self, Order, Thorough};
 use super::{Applying, Catalogs, clean};
 use crate::backend::control::{Connection, Purpose};
-use crate::config::Config;
+use crate::config::{Config, Live};
 use crate::failpoint;
 use crate::side::Side;
 use crate::store::{Snapshot, detached, journal, tables};
@@ -42,7 +42,7 @@ pub struct Orders {
 /// The carrier; see the module's text.
 #[derive(Debug)]
 pub struct Carrier {
-    config: Arc<Config>,
+    config: Live,
     ledger: Arc<Ledger>,
     standing: Standing,
     primary: Side,
@@ -65,8 +65,8 @@ enum Ended {
 }
 
 impl Carrier {
-    pub fn new(config: Arc<Config>, ledger: Arc<Ledger>, primary: Side, orders: Orders) -> Self {
-        let standing = Standing::new(Arc::clone(&ledger), &config.mirror, config.link.chunk);
+    pub fn new(config: Live, ledger: Arc<Ledger>, primary: Side, orders: Orders) -> Self {
+        let standing = Standing::new(Arc::clone(&ledger), config.clone());
         let (applying, waiting, unknown) = (None, Vec::new(), HashSet::new());
         Carrier { config, ledger, standing, primary, orders, applying, restated: false, waiting, unknown }
     }
@@ -78,7 +78,7 @@ impl Carrier {
         let standing = self.standing.clone();
         beside.spawn(async move { standing.watch().await });
         let (full_tx, mut full) = mpsc::channel(1);
-        beside.spawn(clean::keep_clean(Arc::clone(&self.config), self.primary, full_tx));
+        beside.spawn(clean::keep_clean(self.config.clone(), self.primary, full_tx));
         let mut delay = self.config.link.retry_min;
         loop {
             let wish = self.orders.wish.borrow_and_update().clone();

@@ -5,19 +5,17 @@
 //! a crash of its server, and the touches between would be needed again. So the marker is read first, then something is
 //! committed there *with* a flush (which flushes all that came before), and only then touches that the marker saw are removed.
 
-use std::sync::Arc;
-
 use tokio::sync::mpsc;
 
 use super::failure::Failure;
 use crate::backend::control::{Connection, Purpose};
-use crate::config::Config;
+use crate::config::{Config, Live};
 use crate::failpoint;
 use crate::side::Side;
 use crate::store::{journal, marker};
 
 /// Cleans up every `link.clean_up`. Ends only when the journal has reached `journal.max_bytes`: the reason is sent.
-pub async fn keep_clean(config: Arc<Config>, primary: Side, full: mpsc::Sender<String>) {
+pub async fn keep_clean(config: Live, primary: Side, full: mpsc::Sender<String>) {
     let mut ends = None;
     let mut ticks = tokio::time::interval(config.link.clean_up);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -13,7 +13,7 @@ use super::ledger::{Ledger, LinkState};
 use super::standing::Standing;
 use super::{Catalogs, LinkError};
 use crate::backend::control::{Connection, Purpose};
-use crate::config::Config;
+use crate::config::Live;
 use crate::side::Side;
 use crate::store::parked;
 
@@ -23,7 +23,7 @@ const WAITING_FOR_ALIGNMENT: usize = 64;
 /// See the module's text. One for each process; the link itself is a task that it starts and stops.
 #[derive(Debug)]
 pub struct LinkHandle {
-    config: Arc<Config>,
+    config: Live,
     ledger: Arc<Ledger>,
     running: Mutex<Option<Running>>,
 }
@@ -44,7 +44,7 @@ impl Drop for Running {
 }
 
 impl LinkHandle {
-    pub fn new(config: Arc<Config>, ledger: Arc<Ledger>) -> Self {
+    pub fn new(config: Live, ledger: Arc<Ledger>) -> Self {
         LinkHandle { config, ledger, running: Mutex::new(None) }
     }
 
@@ -66,7 +66,7 @@ impl LinkHandle {
         let (requests, requests_rx) = mpsc::channel(WAITING_FOR_ALIGNMENT);
         let (catalogs, catalogs_rx) = watch::channel(catalogs);
         let orders = Orders { wish: wish_rx, requests: requests_rx, catalogs: catalogs_rx };
-        let carrier = Carrier::new(Arc::clone(&self.config), Arc::clone(&self.ledger), primary, orders);
+        let carrier = Carrier::new(self.config.clone(), Arc::clone(&self.ledger), primary, orders);
         // Before the first session can ask: a commit must wait from now on.
         self.standing().starting("connecting");
         let task = tokio::spawn(carrier.run());
@@ -75,7 +75,7 @@ impl LinkHandle {
     }
 
     fn standing(&self) -> Standing {
-        Standing::new(Arc::clone(&self.ledger), &self.config.mirror, self.config.link.chunk)
+        Standing::new(Arc::clone(&self.ledger), self.config.clone())
     }
 
     /// Stops the link, at any point of a cycle; whoever waits for an acknowledgement is released.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ledger::{Ledger, LinkState};
-use crate::config::{Mirror, OnSecondaryFailure};
+use crate::config::{Live, OnSecondaryFailure};
 
 /// A lag that counts as small again.
 const SMALL_LAG: Duration = Duration::from_secs(1);
@@ -17,16 +17,12 @@ const SMALL_LAG: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct Standing {
     ledger: Arc<Ledger>,
-    ack_timeout: Duration,
-    on_failure: OnSecondaryFailure,
-    /// Touches: a queue up to this counts as small.
-    few: i64,
+    config: Live,
 }
 
 impl Standing {
-    pub fn new(ledger: Arc<Ledger>, mirror: &Mirror, chunk: usize) -> Self {
-        let few = i64::try_from(chunk).unwrap_or(i64::MAX);
-        Standing { ledger, ack_timeout: mirror.ack_timeout, on_failure: mirror.on_secondary_failure, few }
+    pub fn new(ledger: Arc<Ledger>, config: Live) -> Self {
+        Standing { ledger, config }
     }
 
     pub fn starting(&self, reason: &str) {
@@ -53,12 +49,21 @@ impl Standing {
 
     fn lag_is_small(&self) -> bool {
         let report = self.ledger.report();
-        report.lag_seconds < SMALL_LAG.as_secs_f64() && report.lag_entries <= self.few
+        report.lag_seconds < SMALL_LAG.as_secs_f64() && report.lag_entries <= self.few()
+    }
+
+    /// A queue up to this counts as small: touches.
+    fn few(&self) -> i64 {
+        i64::try_from(self.config.link.chunk).unwrap_or(i64::MAX)
+    }
+
+    fn blocks(&self) -> bool {
+        self.config.mirror.on_secondary_failure == OnSecondaryFailure::Block
     }
 
     /// Held by the operator. Under `block` commits wait all the same: that is what it promises.
     pub fn paused(&self) {
-        let hold = self.on_failure == OnSecondaryFailure::Block;
+        let hold = self.blocks();
         self.ledger.set_state(LinkState::Paused, "paused by the operator", hold);
     }
 
@@ -72,23 +77,23 @@ impl Standing {
 
     /// Degrades the link when commits wait for too long. Never ends.
     pub async fn watch(&self) {
-        let period = (self.ack_timeout / 10).clamp(Duration::from_millis(5), Duration::from_millis(200));
-        let mut ticks = tokio::time::interval(period);
         loop {
-            ticks.tick().await;
+            let period = self.config.mirror.ack_timeout / 10;
+            tokio::time::sleep(period.clamp(Duration::from_millis(5), Duration::from_millis(200))).await;
             self.look();
         }
     }
 
     fn look(&self) {
         let waits = matches!(self.ledger.state(), LinkState::Starting | LinkState::Running | LinkState::Retrying);
-        let late = self.ledger.oldest_wait().is_some_and(|wait| wait > self.ack_timeout);
-        if !waits || !late || self.on_failure == OnSecondaryFailure::Block {
+        let limit = self.config.mirror.ack_timeout;
+        let late = self.ledger.oldest_wait().is_some_and(|wait| wait > limit);
+        if !waits || !late || self.blocks() {
             return;
         }
         let former = self.ledger.report().reason;
         let because = if former.is_empty() { String::new() } else { format!(": {former}") };
-        let limit = self.ack_timeout.as_secs_f64();
+        let limit = limit.as_secs_f64();
         let reason = format!("the secondary did not confirm a commit within {limit}s{because}");
         tracing::warn!(reason, "the link is degraded: commits are acknowledged by the primary alone");
         self.ledger.set_state(LinkState::Degraded, reason, false);

@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 
 use super::socket::Socket;
 use super::tls::{Acceptor, Encrypted};
+use crate::config::Tcp;
 
 /// What a read asks for first, and what it asks for once a read has filled the buffer: bytes.
 const FIRST_READ: usize = 8 << 10;
@@ -46,6 +47,11 @@ impl Channel {
             eof: false,
             unflushed: false,
         }
+    }
+
+    /// See [`keep_alive`].
+    pub fn keep_alive(&self, limits: &Tcp) {
+        keep_alive(&self.socket, limits);
     }
 
     /// The peer's address, where it has one.
@@ -211,6 +217,25 @@ pub fn tune(stream: &TcpStream) -> io::Result<()> {
         .with_interval(Duration::from_secs(10))
         .with_retries(3);
     socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
+/// When a peer that says nothing is taken for dead. Best effort: a socket that is no TCP socket has nobody to ask.
+pub fn keep_alive(socket: &Socket, limits: &Tcp) {
+    let Some(stream) = socket.tcp() else { return };
+    let socket = socket2::SockRef::from(stream);
+    let alive = match limits.keepalive.is_zero() {
+        true => socket.set_keepalive(false),
+        false => socket.set_tcp_keepalive(
+            &socket2::TcpKeepalive::new()
+                .with_time(limits.keepalive)
+                .with_interval(limits.keepalive_interval)
+                .with_retries(limits.keepalive_count),
+        ),
+    };
+    let timeout = Some(limits.user_timeout).filter(|limit| !limit.is_zero());
+    if let Err(error) = alive.and_then(|()| socket.set_tcp_user_timeout(timeout)) {
+        tracing::debug!(%error, "a socket keeps the system's own limits");
+    }
 }
 
 /// For connections on which others wait: a peer that does not acknowledge what was sent is given up after half a minute. Best effort.

@@ -64,12 +64,11 @@ fn share(part: u64, whole: u64) -> Option<f64> {
 impl Conductor {
     /// Looks at the thresholds until the process ends.
     pub async fn watch_thresholds(self: Arc<Self>) {
-        let config = &self.context.config.alerts;
         let mut before = self.seen();
         loop {
-            tokio::time::sleep(config.window).await;
+            tokio::time::sleep(self.context.config.alerts.window).await;
             let now = self.seen();
-            let raised = raised(&before, &now, config);
+            let raised = raised(&before, &now, &self.context.config.alerts);
             before = now;
             self.hold_against(raised).await;
         }

@@ -15,6 +15,7 @@ mod complaint;
 mod gates;
 mod listen;
 mod probe;
+mod reload;
 mod report;
 mod route;
 mod rules;
@@ -27,6 +28,7 @@ use std::time::Duration;
 pub use alerts::Alert;
 pub use change::{PolicyPatch, Refused};
 pub use gates::Gate;
+pub use reload::{Reloaded, Reloader};
 pub use report::{PolicyView, Status, TableReport};
 pub use route::{RouteQuestion, RouteReport};
 
@@ -60,6 +62,7 @@ pub struct Conductor {
     pub context: Arc<Context>,
     pub link: Arc<LinkHandle>,
     pub findings: Arc<Findings>,
+    reloader: Reloader,
     /// One change at a time.
     changing: tokio::sync::Mutex<()>,
     /// Why this instance is not ready; `None`: it is.
@@ -70,17 +73,23 @@ pub struct Conductor {
 }
 
 impl Conductor {
-    pub fn new(context: Arc<Context>, link: Arc<LinkHandle>, findings: Arc<Findings>) -> Arc<Self> {
+    pub fn new(context: Arc<Context>, link: Arc<LinkHandle>, findings: Arc<Findings>, reloader: Reloader) -> Arc<Self> {
         let not_ready = Mutex::new(Some("the durable policy has not been read yet".to_owned()));
         Arc::new(Conductor {
             context,
             link,
             findings,
+            reloader,
             changing: tokio::sync::Mutex::new(()),
             not_ready,
             told: Arc::default(),
             alerts: Mutex::default(),
         })
+    }
+
+    /// Reads the configuration again; see [`Reloader::reload`].
+    pub fn reload(&self) -> Result<Reloaded, String> {
+        self.reloader.reload(&self.context)
     }
 
     pub fn policy(&self) -> Arc<Policy> {
@@ -89,7 +98,7 @@ impl Conductor {
 
     /// Whether clients can be served: the durable policy is known and the primary can be reached.
     pub fn ready(&self) -> Result<(), String> {
-        if self.context.shutdown.has_begun() {
+        if self.context.shutdown.is_announced() {
             return Err("draining".into());
         }
         let reason = self.not_ready.lock().unwrap_or_else(PoisonError::into_inner).clone();

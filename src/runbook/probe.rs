@@ -51,10 +51,11 @@ impl Watch {
 impl Conductor {
     /// Looks at the secondary until the process ends, in phases that have one.
     pub async fn probe(self: Arc<Self>) {
-        let reads = &self.context.config.reads;
         let mut watch = Watch::default();
         let mut known: Option<Connection> = None;
         loop {
+            // Read anew each time: the configuration may have been reloaded.
+            let reads = &self.context.config.reads;
             tokio::time::sleep(reads.probe).await;
             let policy = self.policy();
             if !policy.phase.captures() {

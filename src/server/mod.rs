@@ -3,12 +3,14 @@
 //! Each worker is a thread with a runtime of its own; a session lives on one of them from its first byte to its last, so that nothing of it is
 //! shared between threads. The acceptor hands sockets out in turn.
 
+mod accept;
+mod load;
+
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -16,51 +18,59 @@ use tokio::task::LocalSet;
 
 use crate::net::tune;
 use crate::session::{self, Context, Worker};
+use load::Load;
 
 /// Sockets that may wait for a worker.
 const HANDOVER: usize = 1024;
 /// How often what a worker has counted by statement is put into the shared table.
 const SHARE_COUNTS: Duration = Duration::from_millis(250);
-/// The pause after accept failed for want of descriptors: closing sessions free some.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How often the end of the sessions is looked at while the process drains.
+const LOOK: Duration = Duration::from_millis(10);
+/// For the last words of sessions that are cut off.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// The running data plane.
 pub struct Server {
     pub address: SocketAddr,
     context: Arc<Context>,
+    load: Arc<Load>,
     threads: Vec<std::thread::JoinHandle<()>>,
-    connections: Arc<AtomicUsize>,
 }
 
 impl Server {
     /// Binds and starts accepting. Errors: the address cannot be bound, a thread cannot be started.
     pub fn start(context: Arc<Context>) -> io::Result<Server> {
+        let clients = context.config.clients.max_connections;
+        let load = Arc::new(Load::new(load::raise_descriptors(clients), clients));
         let listener = std::net::TcpListener::bind(context.config.listen)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let connections = Arc::new(AtomicUsize::new(0));
-        let mut threads = Vec::new();
-        let mut queues = Vec::new();
+        let (mut queues, mut threads) = (Vec::new(), Vec::new());
         for number in 0..context.config.workers.max(1) {
             let (queue, sockets) = mpsc::channel(HANDOVER);
             queues.push(queue);
-            let (context, connections) = (Arc::clone(&context), Arc::clone(&connections));
-            threads.push(spawn(format!("worker-{number}"), move || work(context, sockets, connections))?);
+            let (context, load) = (Arc::clone(&context), Arc::clone(&load));
+            threads.push(spawn(format!("worker-{number}"), move || work(context, sockets, load))?);
         }
-        let accepting = Arc::clone(&context);
-        threads.push(spawn("acceptor".into(), move || accept(accepting, listener, queues))?);
-        Ok(Server { address, context, threads, connections })
+        let accepting = (Arc::clone(&context), Arc::clone(&load));
+        threads.push(spawn("acceptor".into(), move || accept(&accepting.0, listener, &accepting.1, queues))?);
+        Ok(Server { address, context, load, threads })
     }
 
-    /// Waits for the sessions to end after the shutdown has begun, up to `timeouts.drain`. Returns how many were cut off.
-    pub fn drain(self) -> usize {
-        let deadline = std::time::Instant::now() + self.context.config.timeouts.drain;
-        for thread in self.threads {
-            while !thread.is_finished() && std::time::Instant::now() < deadline {
-                std::thread::park_timeout(Duration::from_millis(10));
+    /// Waits until no connection is left and the workers have ended, or `deadline` has passed. Returns how many are left.
+    pub async fn emptied(&self, deadline: Instant) -> usize {
+        loop {
+            if self.threads.iter().all(|thread| thread.is_finished()) || Instant::now() >= deadline {
+                return self.load.connections();
             }
+            tokio::time::sleep(LOOK).await;
         }
-        self.connections.load(Ordering::SeqCst)
+    }
+
+    /// Ends the sessions that are left, each with a word to its client. Returns how many could not even be told.
+    pub async fn cut_off(&self) -> usize {
+        self.context.shutdown.cut();
+        self.emptied(Instant::now() + FAREWELL).await
     }
 }
 
@@ -76,37 +86,25 @@ fn runtime() -> Option<tokio::runtime::Runtime> {
         .ok()
 }
 
-fn accept(context: Arc<Context>, listener: std::net::TcpListener, queues: Vec<mpsc::Sender<std::net::TcpStream>>) {
+fn accept(
+    context: &Context,
+    listener: std::net::TcpListener,
+    load: &Load,
+    queues: Vec<mpsc::Sender<std::net::TcpStream>>,
+) {
     let Some(runtime) = runtime() else { return };
     runtime.block_on(async move {
-        let Ok(listener) = TcpListener::from_std(listener) else { return };
-        let mut turn = 0;
-        loop {
-            let accepted = tokio::select! {
-                biased;
-                () = context.shutdown.begun() => return,
-                accepted = listener.accept() => accepted,
-            };
-            let stream = match accepted.and_then(|(stream, _)| stream.into_std()) {
-                Ok(stream) => stream,
-                Err(error) => {
-                    tracing::warn!(%error, "could not accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            };
-            turn = (turn + 1) % queues.len().max(1);
-            if let Some(queue) = queues.get(turn) {
-                let _ = queue.send(stream).await;
-            }
+        if let Ok(listener) = TcpListener::from_std(listener) {
+            accept::accept(context, listener, load, queues).await;
         }
     });
 }
 
-fn work(context: Arc<Context>, mut sockets: mpsc::Receiver<std::net::TcpStream>, connections: Arc<AtomicUsize>) {
+fn work(context: Arc<Context>, mut sockets: mpsc::Receiver<std::net::TcpStream>, load: Arc<Load>) {
     let Some(runtime) = runtime() else { return };
     let worker = Rc::new(Worker::new(context));
     let sessions = LocalSet::new();
+    sessions.spawn_local(session::watch(Rc::downgrade(&worker)));
     let counting = Rc::downgrade(&worker);
     sessions.spawn_local(async move {
         // It ends with the last session.
@@ -118,24 +116,27 @@ fn work(context: Arc<Context>, mut sockets: mpsc::Receiver<std::net::TcpStream>,
     });
     sessions.spawn_local(async move {
         while let Some(stream) = sockets.recv().await {
-            let (worker, connections) = (Rc::clone(&worker), Arc::clone(&connections));
+            let (worker, load) = (Rc::clone(&worker), Arc::clone(&load));
             tokio::task::spawn_local(async move {
-                connections.fetch_add(1, Ordering::SeqCst);
-                serve(worker, stream).await;
-                connections.fetch_sub(1, Ordering::SeqCst);
+                serve(worker, stream, &load).await;
+                load.left();
             });
         }
     });
     runtime.block_on(sessions);
 }
 
-async fn serve(worker: Rc<Worker>, stream: std::net::TcpStream) {
-    let Ok(stream) = TcpStream::from_std(stream) else { return };
-    if tune(&stream).is_err() {
-        return;
-    }
-    if let Some(session) = session::begin(worker, stream).await {
+async fn serve(worker: Rc<Worker>, stream: std::net::TcpStream, load: &Load) {
+    let session = start(worker, stream).await;
+    load.started();
+    if let Some(session) = session {
         let end = session.run().await;
         tracing::debug!(%end, "a session ended");
     }
+}
+
+async fn start(worker: Rc<Worker>, stream: std::net::TcpStream) -> Option<session::Session> {
+    let stream = TcpStream::from_std(stream).ok()?;
+    tune(&stream).ok()?;
+    session::begin(worker, stream).await
 }

@@ -121,7 +121,10 @@ impl Session {
             return false;
         }
         let limit = self.worker.context.config.timeouts.connect;
-        let mut sending: Pin<Box<dyn Future<Output = ()>>> = Box::pin(send(targets, limit, acted));
+        let mut sending: Pin<Box<dyn Future<Output = ()>>> = Box::pin(async move {
+            tell(targets, limit).await;
+            drop(acted);
+        });
         // Polled once, so that somebody wakes the session when it goes on.
         if sending.as_mut().poll(cx).is_pending() {
             self.cancelling.sending = Some(sending);
@@ -140,7 +143,7 @@ impl Session {
     }
 
     /// The backends that owe an answer to something that the client sent.
-    fn busy(&self) -> Vec<(Address, (i32, i32))> {
+    pub(super) fn busy(&self) -> Vec<(Address, (i32, i32))> {
         let addresses = &self.worker.context.addresses;
         let busy = |side| {
             let peer = self.peers.get(side).as_ref()?;
@@ -152,14 +155,13 @@ impl Session {
 }
 
 /// Tells the backends, all at once, and waits until they have acted.
-async fn send(targets: Vec<(Address, (i32, i32))>, limit: Duration, acted: Acted) {
+pub(super) async fn tell(targets: Vec<(Address, (i32, i32))>, limit: Duration) {
     let each = targets.iter().map(|(address, key)| async move {
         if let Err(error) = login::cancel(address, *key, limit).await {
             tracing::warn!(side = %address.endpoint.side, %error, "a cancel request could not be passed on");
         }
     });
     futures_util::future::join_all(each).await;
-    drop(acted);
 }
 
 /// A request for a session, and its answer: `None`, there is nobody to wait for.

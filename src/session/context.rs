@@ -10,9 +10,10 @@ use tokio::sync::Notify;
 use super::gate::Gate;
 use super::registry::Registry;
 use super::tally::Tally;
+use super::vigil::Vigil;
 use super::withdrawal::Withdrawal;
 use crate::backend::login::{Address, Identity};
-use crate::config::Config;
+use crate::config::{Config, Live};
 use crate::link::ledger::Ledger;
 use crate::routing::Verdicts;
 use crate::shadow::{Findings, Local, Samples};
@@ -33,7 +34,7 @@ pub struct Uncaptured {
 
 /// What every session of the process works with.
 pub struct Context {
-    pub config: Arc<Config>,
+    pub config: Live,
     pub addresses: BySide<Address>,
     pub registry: Arc<Registry>,
     pub ledger: Arc<Ledger>,
@@ -52,7 +53,7 @@ pub struct Context {
 
 impl Context {
     pub fn new(
-        config: Arc<Config>,
+        config: Live,
         addresses: BySide<Address>,
         gate: Gate,
         registry: Arc<Registry>,
@@ -114,12 +115,13 @@ pub struct Worker {
     pub context: Arc<Context>,
     pub verdicts: RefCell<Verdicts>,
     pub statements: RefCell<Local>,
+    pub vigil: Vigil,
 }
 
 impl Worker {
     pub fn new(context: Arc<Context>) -> Self {
         let statements = RefCell::new(Local::new(context.config.shadow.max_findings));
-        Worker { context, verdicts: RefCell::default(), statements }
+        Worker { context, verdicts: RefCell::default(), statements, vigil: Vigil::default() }
     }
 
     /// Gives what this thread has counted to the shared table.

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 
 use super::admission::{authenticate, put_authentication};
 use super::cancel::{self, Cancelling};
-use super::context::{Login, Worker};
+use super::context::{Context, Login, Worker};
 use super::peer::Peer;
 use super::registry::Slot;
 use super::statements::Statements;
@@ -26,6 +26,7 @@ use crate::wire::{Notice, Writer, back};
 /// or a refusal that the client has been told).
 pub async fn begin(worker: Rc<Worker>, stream: TcpStream) -> Option<Session> {
     let mut channel = Channel::new(Socket::Tcp(stream));
+    channel.keep_alive(&worker.context.config.tcp);
     let bound = worker.context.config.timeouts.startup;
     let last_word = match tokio::time::timeout(bound, open(&worker, &mut channel)).await {
         Ok(Ok(Some((login, slot, backend, primary)))) => {
@@ -99,12 +100,8 @@ async fn open(worker: &Worker, channel: &mut Channel) -> Result<Option<Opened>, 
     }
     let credentials = authenticate(&gate, channel, &hello).await?;
     check_database(worker, &hello)?;
-    let limit = context.config.clients.max_connections;
-    let slot = context.registry.enroll();
-    if context.registry.clients() > limit {
-        let hint = "Raise clients.max_connections, or use fewer connections.";
-        return Err(Notice::fatal("53300", "sorry, too many clients already").hint(hint).into());
-    }
+    let slot = context.registry.enroll(&hello.user);
+    has_place(context, &hello.user)?;
     let identity = Arc::new(Identity { user: hello.user.clone(), parameters: hello.parameters, credentials });
     let login = Arc::new(Login { identity });
     let primary = context.registry.policy().primary();
@@ -120,6 +117,29 @@ fn starting_up() -> Notice {
             "The proxy waits for the databases: it has not read the durable policy yet, and serves nobody without it.",
         )
         .hint("It tries again by itself. GET /readyz on the admin port, and the log, say what does not answer.")
+}
+
+/// Whether there is room for one who has been counted already.
+fn has_place(context: &Context, user: &str) -> Result<(), Refusal> {
+    let (clients, all) = (&context.config.clients, context.registry.clients());
+    let is_admin = context.config.admin.users.iter().any(|admin| admin == user);
+    let own = clients.users.iter().find(|known| known.name == user).and_then(|known| known.max_connections);
+    let (message, hint) = match () {
+        () if all > clients.max_connections => (
+            "sorry, too many clients already".into(),
+            "Raise clients.max_connections of pgduet, or use fewer connections.",
+        ),
+        () if all > clients.max_connections - clients.reserved_connections && !is_admin => (
+            "remaining connection slots are reserved for admin.users".into(),
+            "Raise clients.max_connections of pgduet, or use fewer connections.",
+        ),
+        () if own.is_some_and(|own| context.registry.clients_of(user) > own) => (
+            format!("too many connections for role \"{user}\""),
+            "Raise max_connections of this user in clients.users of pgduet, or use fewer connections.",
+        ),
+        () => return Ok(()),
+    };
+    Err(Notice::fatal("53300", message).hint(hint).into())
 }
 
 fn check_database(worker: &Worker, hello: &Hello) -> Result<(), Refusal> {
@@ -146,7 +166,9 @@ async fn log_in(worker: &Worker, login: &Login, side: Side) -> Result<Backend, L
     let identity = &login.identity;
     let credentials = identity.credentials.get(side);
     let timeout = context.config.timeouts.connect;
-    login::login(context.addresses.get(side), credentials, &identity.parameters, timeout).await
+    let backend = login::login(context.addresses.get(side), credentials, &identity.parameters, timeout).await?;
+    backend.channel.keep_alive(&context.config.tcp);
+    Ok(backend)
 }
 
 fn greet(channel: &mut Channel, backend: &Backend, pid: i32, secret: &[u8]) {
@@ -169,8 +191,7 @@ fn session(
 ) -> Session {
     let mut names = Names { user: login.identity.user.clone(), ..Names::default() };
     backend.parameters.iter().for_each(|(name, value)| names.reading.follow(name, value));
-    let shutdown = worker.context.shutdown.clone();
-    let closing = async move { shutdown.begun().await };
+    let seat = worker.vigil.seat();
     let mut session = Session {
         worker,
         login,
@@ -191,7 +212,8 @@ fn session(
         cancelling: Cancelling::default(),
         fallback: false,
         way: Default::default(),
-        closing: Some(Box::pin(closing)),
+        seat,
+        overrun: None,
         leaving: super::leaving::Leaving::No,
     };
     *session.peers.get_mut(primary) = Some(Peer::new(backend.channel, backend.key));

@@ -12,6 +12,7 @@ mod answers;
 mod batch;
 mod cancel;
 mod context;
+mod farewell;
 pub mod gate;
 mod handshake;
 mod leaving;
@@ -24,22 +25,24 @@ mod requests;
 mod resolved;
 mod statements;
 pub mod tally;
+mod timeouts;
 mod transaction;
+pub mod vigil;
 mod withdrawal;
 
-use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{Buf, BytesMut};
 
 pub use context::{Context, Login, Uncaptured, Worker};
 pub use gate::Gate;
 pub use handshake::begin;
+pub use timeouts::watch;
 pub use withdrawal::{Withdrawal, Withdrawn};
 
 use crate::backend::login::LoginError;
@@ -47,13 +50,13 @@ use crate::link::ledger::{AckWait, Cycle};
 use crate::net::Channel;
 use crate::routing::{Names, Policy};
 use crate::side::{BySide, Side};
-use crate::wire::Notice;
 use cancel::Cancelling;
 use leaving::Leaving;
 use peer::Peer;
 use registry::Slot;
 use statements::Statements;
 use transaction::Transaction;
+use vigil::Seat;
 
 /// Bytes that may wait in one direction before its sender is no longer read.
 const BACK_PRESSURE: usize = 256 << 10;
@@ -69,6 +72,8 @@ pub enum End {
     Backend(Side),
     #[error("no connection to {0}: {1}")]
     Login(Side, LoginError),
+    #[error("the client's prepared statements and portals take more than clients.max_statement_bytes")]
+    TooManyStatements,
     #[error("the client sent what is no message: {0}")]
     Violation(String),
     #[error("the server is shutting down")]
@@ -77,6 +82,8 @@ pub enum End {
     Idle,
     #[error("the client was silent for longer than timeouts.idle_in_transaction")]
     IdleInTransaction,
+    #[error("a statement went on after timeouts.statement, and after it was asked to stop")]
+    Overrun,
 }
 
 /// Bytes at the front of a channel's `inbound` that pass as they are: straight from there to the other socket.
@@ -146,8 +153,10 @@ pub struct Session {
     /// The next batch was tried on the secondary in vain.
     fallback: bool,
     way: patience::Way,
-    /// Rings when the process is to end; none once it has rung.
-    closing: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    /// Where the worker sees what this session waits for.
+    seat: Rc<Seat>,
+    /// The statement, by when it was sent, that was cancelled because it took too long.
+    overrun: Option<Instant>,
     leaving: Leaving,
 }
 
@@ -191,24 +200,9 @@ impl Session {
                 }
             }
             self.go_on_leaving()?;
-            let patience = self.patience();
-            let arrived = std::future::poll_fn(|cx| self.poll_sockets(cx));
-            match patience {
-                None => arrived.await?,
-                Some((limit, end)) => tokio::time::timeout(limit, arrived).await.map_err(|_| end)??,
-            }
+            self.note_wait();
+            std::future::poll_fn(|cx| self.poll_sockets(cx)).await?;
         }
-    }
-
-    /// How long the client may stay silent now, and what ends the session then. `None`: it is being served, or no limit is configured.
-    fn patience(&self) -> Option<(Duration, End)> {
-        let timeouts = &self.worker.context.config.timeouts;
-        let owed = Side::BOTH.into_iter().any(|s| self.peers.get(s).as_ref().is_some_and(|p| !p.batches.is_empty()));
-        let (limit, end) = match self.transaction.status {
-            transaction::Status::Idle => (timeouts.idle, End::Idle),
-            _ => (timeouts.idle_in_transaction, End::IdleInTransaction),
-        };
-        (!owed && self.withheld.is_none() && !limit.is_zero()).then_some((limit, end))
     }
 
     /// Sends what is to be sent and reads what is there. Ready once anything has arrived (or an awaited acknowledgement has).
@@ -224,11 +218,9 @@ impl Session {
         moved |= self.fill_client(cx)?;
         moved |= self.fill_peers(cx)?;
         moved |= self.watch_secondary(cx);
+        moved |= self.heed_call(cx)?;
         moved |= self.poll_cancel(cx, moved);
-        if self.closing.as_mut().is_some_and(|bell| bell.as_mut().poll(cx).is_ready()) {
-            self.closing = None;
-        }
-        if self.closing.is_none() && self.is_calm() {
+        if self.worker.context.shutdown.has_begun() && self.is_calm() {
             return Poll::Ready(Err(End::Shutdown));
         }
         if moved {
@@ -350,26 +342,5 @@ impl Session {
             && self.transaction.status == transaction::Status::Idle
             && self.withheld.is_none()
             && self.client.inbound.is_empty()
-    }
-
-    /// The last word, as far as the client can still hear it.
-    async fn say_farewell(&mut self, end: &End) {
-        let notice = match end {
-            End::Shutdown => Notice::fatal("57P01", "terminating connection due to administrator command"),
-            End::Idle => Notice::fatal("57P05", "terminating connection due to idle-session timeout"),
-            End::IdleInTransaction => {
-                Notice::fatal("25P03", "terminating connection due to idle-in-transaction timeout")
-            }
-            End::Violation(what) => Notice::fatal("08P01", what.clone()),
-            End::Backend(side) => Notice::fatal("08006", format!("the connection to the database was lost ({side})")),
-            End::Login(side, error) => handshake::login_notice(*side, error),
-            End::ClientLeft | End::Client(_) => return,
-        };
-        // What a backend said before it closed has been passed on already; nothing is added to a FATAL of its own.
-        if !matches!(end, End::Backend(_)) || self.client.outbound.is_empty() {
-            notice.put(&mut self.client.outbound);
-        }
-        let bound = self.worker.context.config.timeouts.connect;
-        let _ = tokio::time::timeout(bound, self.client.close()).await;
     }
 }

@@ -75,7 +75,7 @@ impl Session {
     }
 
     /// The connection is given up with the read, which the server is asked to cancel.
-    fn give_up_secondary(&mut self) {
+    pub(super) fn give_up_secondary(&mut self) {
         let side = self.active;
         let Some(peer) = self.peers.get_mut(side) else { return };
         peer.lost = true;

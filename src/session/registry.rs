@@ -41,6 +41,8 @@ impl Cancellable {
 struct Inner {
     slots: HashMap<u64, Arc<AtomicU64>>,
     cancels: HashMap<i32, Cancellable>,
+    /// Sessions of each user who has any.
+    users: HashMap<Arc<str>, usize>,
     next: u64,
 }
 
@@ -133,8 +135,13 @@ impl Registry {
         self.clients.load(Ordering::Relaxed)
     }
 
-    /// A place for one session; given back on drop.
-    pub fn enroll(self: &Arc<Self>) -> Slot {
+    /// Sessions of one user.
+    pub fn clients_of(&self, user: &str) -> usize {
+        self.lock().users.get(user).copied().unwrap_or_default()
+    }
+
+    /// A place for one session of `user`; given back on drop.
+    pub fn enroll(self: &Arc<Self>, user: &str) -> Slot {
         let using = Arc::new(AtomicU64::new(NO_TRANSACTION));
         let mut inner = self.lock();
         inner.next += 1;
@@ -142,8 +149,10 @@ impl Registry {
         inner.slots.insert(id, Arc::clone(&using));
         let (pid, secret, request) = ((id & 0x7fff_ffff) as i32, rand::random(), Arc::<Request>::default());
         inner.cancels.insert(pid, Cancellable { secret, request: Arc::clone(&request) });
+        let user = inner.users.get_key_value(user).map_or_else(|| Arc::from(user), |(known, _)| Arc::clone(known));
+        *inner.users.entry(Arc::clone(&user)).or_default() += 1;
         self.clients.fetch_add(1, Ordering::Relaxed);
-        Slot { registry: Arc::clone(self), id, using, pid, secret, request }
+        Slot { registry: Arc::clone(self), id, using, user, pid, secret, request }
     }
 
     /// Where a cancel request for a session is left. A wrong key opens nothing.
@@ -160,6 +169,7 @@ pub struct Slot {
     registry: Arc<Registry>,
     id: u64,
     using: Arc<AtomicU64>,
+    user: Arc<str>,
     /// What the client gets for its cancel requests.
     pub pid: i32,
     pub secret: [u8; 4],
@@ -194,6 +204,12 @@ impl Drop for Slot {
         let mut inner = self.registry.lock();
         inner.slots.remove(&self.id);
         inner.cancels.remove(&self.pid);
+        if let Some(count) = inner.users.get_mut(&self.user) {
+            *count -= 1;
+            if *count == 0 {
+                inner.users.remove(&self.user);
+            }
+        }
         drop(inner);
         self.registry.clients.fetch_sub(1, Ordering::Relaxed);
     }
@@ -206,7 +222,7 @@ mod tests {
     #[tokio::test]
     async fn a_swap_waits_for_the_transactions_of_the_former_policy_only() {
         let registry = Registry::new(Policy::old_only());
-        let (former, later) = (registry.enroll(), registry.enroll());
+        let (former, later) = (registry.enroll("app"), registry.enroll("app"));
         former.enter();
         let generation = registry.swap(Policy::clone);
         later.enter();
@@ -215,5 +231,15 @@ mod tests {
         let wait = registry.all_past(generation, Duration::from_secs(10));
         let (waited, ()) = tokio::join!(wait, async { former.leave() });
         assert_eq!(waited, Ok(()));
+    }
+
+    #[test]
+    fn places_are_counted_by_user_and_given_back() {
+        let registry = Registry::new(Policy::old_only());
+        let first = registry.enroll("app");
+        let _second = registry.enroll("app");
+        assert_eq!((registry.clients_of("app"), registry.clients_of("ops"), registry.clients()), (2, 0, 2));
+        drop(first);
+        assert_eq!((registry.clients_of("app"), registry.clients()), (1, 1));
     }
 }

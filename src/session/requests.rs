@@ -50,7 +50,10 @@ impl Session {
                 Took::Needs(side) => return Ok(Moved::Needs(side)),
             }
         }
-        Ok(moved)
+        match self.statements.bytes() > self.worker.context.config.clients.max_statement_bytes {
+            true => Err(End::TooManyStatements),
+            false => Ok(moved),
+        }
     }
 
     /// Not while the secondary owes an answer (the next request may be the primary's), not beyond what the backend takes, and not while a
@@ -101,6 +104,10 @@ impl Session {
             tag if !front::is_known(tag) => return Err(End::Violation(format!("invalid frontend message type {tag}"))),
             _ => {}
         }
+        if header.tag != front::SYNC && self.is_skipping() {
+            self.requests.approve(header.len, arrived);
+            return Ok(Took::It);
+        }
         let policy = self.policy_in_use();
         if self.peers.get(policy.primary()).is_none() {
             return Ok(Took::Needs(policy.primary()));
@@ -109,6 +116,12 @@ impl Session {
             true => self.plan(&policy, header),
             false => Ok(self.relay(header)),
         }
+    }
+
+    /// After an error the server skips everything up to the next Sync: none of it means anything, and nothing is kept of it.
+    fn is_skipping(&self) -> bool {
+        let last = self.peers.get(self.active).as_ref().and_then(|p| p.batches.back());
+        last.is_some_and(|batch| batch.is_open() && batch.failed)
     }
 
     fn policy_in_use(&mut self) -> Arc<Policy> {

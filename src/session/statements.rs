@@ -15,6 +15,9 @@ use std::rc::Rc;
 use super::resolved::Resolved;
 use crate::side::{BySide, Side};
 
+/// What keeping one statement or portal takes beside its own bytes, about.
+const KEPT: usize = 256;
+
 /// What a backend has under a statement's name: the text it was given.
 pub type There = Option<Rc<[u8]>>;
 
@@ -51,6 +54,11 @@ impl Prepared {
         resolved
     }
 
+    /// What keeping it takes, about: bytes.
+    fn size(&self) -> usize {
+        KEPT + 2 * self.name.len() + self.sql.len() + self.types.len()
+    }
+
     pub fn there(&self, side: Side) -> There {
         self.there.borrow().get(side).clone()
     }
@@ -66,6 +74,8 @@ pub struct Statements {
     by_name: HashMap<Vec<u8>, Rc<Prepared>>,
     /// Portals by name, with what they were bound from.
     portals: HashMap<Vec<u8>, Rc<Prepared>>,
+    statement_bytes: usize,
+    portal_bytes: usize,
 }
 
 impl Statements {
@@ -73,21 +83,31 @@ impl Statements {
         self.by_name.get(name)
     }
 
+    /// What keeping them all takes, about: bytes. A client decides how many there are; its session has a bound.
+    pub fn bytes(&self) -> usize {
+        self.statement_bytes + self.portal_bytes
+    }
+
     /// Puts a statement under its name; returns the one that stood there.
     pub fn put(&mut self, statement: Rc<Prepared>) -> Option<Rc<Prepared>> {
-        self.by_name.insert(statement.name.clone(), statement)
+        self.statement_bytes += statement.size();
+        let former = self.by_name.insert(statement.name.clone(), statement);
+        self.statement_bytes -= former.as_ref().map_or(0, |former| former.size());
+        former
     }
 
     /// Takes back a [`Statements::put`] whose Parse failed.
     pub fn undo(&mut self, name: &[u8], former: Option<Rc<Prepared>>) {
         match former {
-            Some(former) => self.by_name.insert(name.to_vec(), former),
-            None => self.by_name.remove(name),
+            Some(former) => self.put(former),
+            None => self.remove(name),
         };
     }
 
     pub fn remove(&mut self, name: &[u8]) -> Option<Rc<Prepared>> {
-        self.by_name.remove(name)
+        let removed = self.by_name.remove(name);
+        self.statement_bytes -= removed.as_ref().map_or(0, |removed| removed.size());
+        removed
     }
 
     /// The backend's connection is gone, and with it all that was prepared there.
@@ -97,12 +117,14 @@ impl Statements {
 
     pub fn clear(&mut self) {
         self.by_name.clear();
+        self.statement_bytes = 0;
     }
 
     pub fn bind(&mut self, portal: &[u8], statement: Rc<Prepared>) {
         match self.portals.get_mut(portal) {
             Some(place) => *place = statement,
             None => {
+                self.portal_bytes += KEPT + portal.len();
                 self.portals.insert(portal.to_vec(), statement);
             }
         }
@@ -113,11 +135,45 @@ impl Statements {
     }
 
     pub fn close_portal(&mut self, name: &[u8]) {
-        self.portals.remove(name);
+        if self.portals.remove(name).is_some() {
+            self.portal_bytes -= KEPT + name.len();
+        }
     }
 
     /// Portals do not outlive their transaction.
     pub fn close_portals(&mut self) {
         self.portals.clear();
+        self.portal_bytes = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_counted_and_uncounted() {
+        let mut statements = Statements::default();
+        let prepared = |name: &[u8], sql: &[u8]| Rc::new(Prepared::new(name, sql, &[0, 0]));
+        assert!(statements.put(prepared(b"a", b"SELECT 1")).is_none());
+        let one = statements.bytes();
+        let former = statements.put(prepared(b"a", b"SELECT 1, 2, 3"));
+        assert!(statements.bytes() > one && statements.bytes() < 2 * one);
+        statements.undo(b"a", former);
+        assert_eq!(statements.bytes(), one);
+        statements.bind(b"p", prepared(b"a", b""));
+        statements.bind(b"p", prepared(b"a", b""));
+        statements.bind(b"q", prepared(b"a", b""));
+        statements.close_portal(b"q");
+        statements.close_portal(b"none");
+        assert!(statements.bytes() > one);
+        statements.close_portals();
+        assert_eq!(statements.bytes(), one);
+        statements.undo(b"a", None);
+        statements.remove(b"a");
+        assert_eq!(statements.bytes(), 0);
+        statements.put(prepared(b"", b"SELECT 1"));
+        statements.clear();
+        assert_eq!(statements.bytes(), 0);
     }
 }

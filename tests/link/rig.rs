@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pgduet::backend::control::Connection;
 use pgduet::backend::introspect;
-use pgduet::config::Config;
+use pgduet::config::{Config, Live};
 use pgduet::link::ledger::{Ledger, LinkState};
 use pgduet::link::{Catalogs, LinkHandle};
 use pgduet::side::Side;
@@ -124,7 +124,7 @@ impl Prepared {
         let on_new = introspect::read(&own(&config, Side::New).await, &config.mirror).await.expect("introspect");
         let catalogs = introspect::pair(on_old, on_new).catalogs;
         let ledger = Arc::new(Ledger::default());
-        let link = LinkHandle::new(Arc::clone(&config), Arc::clone(&ledger));
+        let link = LinkHandle::new(Live::new(Config::clone(&config)), Arc::clone(&ledger));
         link.start(Side::Old, catalogs.clone(), true).await.expect("start");
         Rig { config, ledger, link, catalogs, old, new }
     }

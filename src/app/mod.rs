@@ -1,24 +1,27 @@
 //! The assembly: every subsystem, named once, in the order in which it starts.
 
+mod ending;
+mod signals;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin;
 use crate::backend::login::Address;
-use crate::config::Config;
+use crate::config::{Config, Live};
 use crate::link::ledger::Ledger;
 use crate::link::{Aligned, LinkHandle};
 use crate::routing::Policy;
-use crate::runbook::Conductor;
+use crate::runbook::{Conductor, Reloader};
 use crate::server::Server;
 use crate::session::registry::Registry;
 use crate::session::{Context, Gate};
 use crate::shadow::{Align, Engine, Findings, Pair, Samples};
 use crate::shutdown::Shutdown;
 use crate::side::{BySide, Side};
+use signals::{Asked, Signals};
 
 /// Why the process could not start. Its text says which key or which system call.
 #[derive(Debug, thiserror::Error)]
@@ -29,9 +32,9 @@ pub enum AppError {
     Start(String),
 }
 
-/// Runs the proxy until SIGTERM or SIGINT. Prints the `ready:` line once clients are accepted.
-pub fn serve(config: Config) -> Result<(), AppError> {
-    let config = Arc::new(config);
+/// Runs the proxy until SIGTERM or SIGINT. Prints the `ready:` line once clients are served.
+pub fn serve(config: Config, reloader: Reloader) -> Result<(), AppError> {
+    let config = Live::new(config);
     let shutdown = Shutdown::default();
     let ledger = Arc::new(Ledger::default());
     let (samples, sampled) = Samples::channel(config.shadow.max_queue);
@@ -40,7 +43,7 @@ pub fn serve(config: Config) -> Result<(), AppError> {
     let addresses = addresses(&config)?;
     let registry = Registry::new(Policy::old_only());
     let context = Arc::new(Context::new(
-        Arc::clone(&config),
+        config.clone(),
         addresses.clone(),
         gate,
         registry,
@@ -48,8 +51,8 @@ pub fn serve(config: Config) -> Result<(), AppError> {
         (samples, Arc::clone(&findings)),
         shutdown.clone(),
     ));
-    let link = Arc::new(LinkHandle::new(Arc::clone(&config), ledger));
-    let conductor = Conductor::new(Arc::clone(&context), Arc::clone(&link), Arc::clone(&findings));
+    let link = Arc::new(LinkHandle::new(config.clone(), ledger));
+    let conductor = Conductor::new(Arc::clone(&context), Arc::clone(&link), Arc::clone(&findings), reloader);
     let engine =
         Engine::new(addresses, config.timeouts.connect, config.shadow.clone(), aligning(Arc::clone(&link)), findings);
     // The control plane and the link have this thread; the clients have the workers'.
@@ -58,16 +61,20 @@ pub fn serve(config: Config) -> Result<(), AppError> {
         .build()
         .map_err(|e| AppError::Start(format!("no runtime: {e}")))?;
     runtime.block_on(async move {
-        let mut stop = Stop::new()?;
+        let mut signals = Signals::new()?;
         let admin = admin::bind(Arc::clone(&conductor)).map_err(AppError::Start)?;
         let admin_address = admin.address;
         tokio::spawn(admin.serve());
         // Clients are answered from now on, though not served before the durable policy is known.
         let server = Server::start(Arc::clone(&context))
             .map_err(|e| AppError::Start(format!("listen: {}: {e}", context.config.listen)))?;
-        tokio::select! {
-            () = conductor.start() => {}
-            () = stop.asked() => return Ok(()),
+        let asked = tokio::select! {
+            () = conductor.start() => None,
+            asked = to_end(&mut signals, &conductor) => Some(asked),
+        };
+        if let Some(asked) = asked {
+            ending::let_go(&server, &shutdown, &mut signals, asked, &context.config.timeouts).await;
+            return Ok(());
         }
         println!("ready: proxy on {}, admin on {admin_address}", server.address);
         tokio::spawn(Arc::clone(&conductor).watch());
@@ -76,13 +83,8 @@ pub fn serve(config: Config) -> Result<(), AppError> {
         tokio::spawn(Arc::clone(&conductor).watch_thresholds());
         let keeping = tokio::spawn(Arc::clone(&conductor).keep_statements());
         tokio::spawn(engine.run(sampled, shutdown.clone()));
-        stop.asked().await;
-        tracing::info!("draining");
-        shutdown.begin();
-        let cut_off = tokio::task::spawn_blocking(move || server.drain()).await.unwrap_or_default();
-        if cut_off > 0 {
-            tracing::warn!(cut_off, "timeouts.drain has passed; the sessions that are left are cut off");
-        }
+        let asked = to_end(&mut signals, &conductor).await;
+        ending::let_go(&server, &shutdown, &mut signals, asked, &context.config.timeouts).await;
         keeping.abort();
         if let Err(error) = conductor.save_statements().await {
             tracing::warn!(%error, "the last counts of the table of statements are lost");
@@ -92,31 +94,22 @@ pub fn serve(config: Config) -> Result<(), AppError> {
     })
 }
 
+/// Does what signals ask, until one asks for the end.
+async fn to_end(signals: &mut Signals, conductor: &Conductor) -> Asked {
+    loop {
+        match signals.next().await {
+            // It has been logged, whatever came of it.
+            Asked::Reload => drop(conductor.reload()),
+            asked => return asked,
+        }
+    }
+}
+
 fn addresses(config: &Config) -> Result<BySide<Address>, AppError> {
     let address = |side: Side| {
         Address::from_url(side, &config.backends.get(side).url).map_err(|e| AppError::Config(e.to_string()))
     };
     Ok(BySide { old: address(Side::Old)?, new: address(Side::New)? })
-}
-
-/// The signals that end the process in order.
-struct Stop {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-}
-
-impl Stop {
-    fn new() -> Result<Self, AppError> {
-        let listen = |kind| signal(kind).map_err(|e| AppError::Start(format!("no signal handler: {e}")));
-        Ok(Stop { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
-    }
-
-    async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }
 
 impl Pair for Aligned {
