@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::server_local::is_server_local;
 use super::{Policy, Why};
-use crate::catalog::{Catalog, Table, Volatility};
+use crate::catalog::{Catalog, Table, TableKind, Volatility};
 use crate::side::Side;
 use crate::sql::{self, Capture, Fingerprint, KeyValue, Kind, Name, ReadShape, Statement, read_shape};
 
@@ -18,10 +18,30 @@ pub enum Action {
     Read(Result<Rc<Traits>, Why>),
     /// Text to insert, by byte offset in the client's text, and what the answer has too much by it.
     Capture { insertions: Vec<(usize, String)>, cut: Cut },
+    /// It may change any table, and is captured by what the server counts around it.
+    Opaque(Opaque),
     /// It may change a mirrored table, and cannot be captured, for this reason.
     Uncaptured(&'static str),
     /// It changes no mirrored table, and stays on the primary.
     Neutral,
+}
+
+/// Why a statement's touches are not told by its answer, and where the server can be asked for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opaque {
+    Anywhere(&'static str),
+    /// It may end its own transaction: inside a transaction block only, where it cannot.
+    InBlock(&'static str),
+    /// COPY FROM.
+    Copy(&'static str),
+}
+
+impl Opaque {
+    pub fn reason(self) -> &'static str {
+        match self {
+            Opaque::Anywhere(reason) | Opaque::InBlock(reason) | Opaque::Copy(reason) => reason,
+        }
+    }
 }
 
 /// What the tree of a read that may move says beside that.
@@ -108,15 +128,13 @@ pub fn resolve(statement: &Statement, text: &[u8], policy: &Policy, names: &Name
         Kind::Read => Action::Read(verdicts.movable(statement, text, policy, names)),
         Kind::ReadLocking => Action::Read(Err(Why::Locking)),
         Kind::Insert | Kind::Update | Kind::Delete | Kind::Merge | Kind::WithDml => write(statement, policy, names),
-        Kind::Explain { analyze: true, inner } if inner.may_write() => {
-            Action::Uncaptured("EXPLAIN ANALYZE runs a write")
-        }
+        Kind::Explain { analyze: true, inner } if inner.may_write() => opaque("EXPLAIN ANALYZE runs a write"),
         Kind::CopyTo { inner } | Kind::DeclareCursor { inner, .. } if inner.may_write() => {
-            Action::Uncaptured("a write inside COPY or a cursor is not captured yet")
+            opaque("a write inside COPY or a cursor")
         }
-        Kind::CopyFrom(copy) => elsewhere(&[&copy.target], policy, names, "COPY FROM is not captured yet"),
+        Kind::CopyFrom(copy) => elsewhere(&[&copy.target], policy, names, Opaque::Copy("COPY FROM")),
         Kind::Truncate(targets) => {
-            elsewhere(&targets.iter().collect::<Vec<_>>(), policy, names, "TRUNCATE is not captured yet")
+            elsewhere(&targets.iter().collect::<Vec<_>>(), policy, names, Opaque::Anywhere("TRUNCATE"))
         }
         // what is created is the session's own, but its WITH clause may write elsewhere
         Kind::CreateTemp | Kind::SelectInto { temporary: true } if !statement.dml.is_empty() => {
@@ -124,8 +142,9 @@ pub fn resolve(statement: &Statement, text: &[u8], policy: &Policy, names: &Name
         }
         Kind::SelectInto { temporary: true } => Action::Neutral,
         Kind::SelectInto { .. } | Kind::CreateTableAs | Kind::Ddl => Action::Uncaptured("DDL is not carried yet"),
-        Kind::Do | Kind::Call => Action::Uncaptured("a procedure may write anything"),
-        Kind::Execute(_) => Action::Uncaptured("a statement prepared in SQL is not captured yet"),
+        Kind::Do if !ends_transactions(statement, text) => opaque("a DO block may write anything"),
+        Kind::Do | Kind::Call => Action::Opaque(Opaque::InBlock("a procedure may write anything, and commit it")),
+        Kind::Execute(_) => opaque("a statement prepared in SQL"),
         Kind::CommitPrepared => Action::Uncaptured("a prepared transaction is not followed"),
         Kind::Other => Action::Uncaptured("the analysis does not know this statement"),
         _ => Action::Neutral,
@@ -133,13 +152,24 @@ pub fn resolve(statement: &Statement, text: &[u8], policy: &Policy, names: &Name
 }
 
 /// A statement that writes to tables by another way than rows that it returns: harmless where all of them are temporary.
-fn elsewhere(targets: &[&Name], policy: &Policy, names: &Names, reason: &'static str) -> Action {
+fn elsewhere(targets: &[&Name], policy: &Policy, names: &Names, otherwise: Opaque) -> Action {
     let catalog = policy.catalog.get(policy.primary());
     let temporary = |name: &&Name| matches!(find(name, catalog, names), Found::Temporary);
     match !targets.is_empty() && targets.iter().all(temporary) {
         true => Action::Neutral,
-        false => Action::Uncaptured(reason),
+        false => Action::Opaque(otherwise),
     }
+}
+
+fn opaque(reason: &'static str) -> Action {
+    Action::Opaque(Opaque::Anywhere(reason))
+}
+
+/// Whether a DO block may commit or roll back: outside of a transaction block it then has to be alone.
+fn ends_transactions(statement: &Statement, text: &[u8]) -> bool {
+    let text = text.get(statement.span.clone()).unwrap_or_default().to_ascii_lowercase();
+    let has = |word: &[u8]| text.windows(word.len()).any(|w| w == word);
+    has(b"commit") || has(b"rollback") || has(b"call") || has(b"execute")
 }
 
 fn write(statement: &Statement, policy: &Policy, names: &Names) -> Action {
@@ -148,18 +178,20 @@ fn write(statement: &Statement, policy: &Policy, names: &Names) -> Action {
     for dml in &statement.dml {
         match find(&dml.target, catalog, names) {
             Found::Temporary => continue,
-            Found::Ambiguous => return Action::Uncaptured("several schemas have a table of this name"),
-            Found::Unknown => return Action::Uncaptured("the table is not known"),
+            Found::Ambiguous => return opaque("several schemas have a table of this name"),
+            Found::Unknown => return opaque("the table is not known"),
+            // What it writes to is told by the counters of the tables below it.
+            Found::Table(table) if table.kind == TableKind::View => return opaque("the target is a view"),
             Found::Table(table) if !table.mirrored => return Action::Uncaptured("the table is not on both sides"),
             Found::Table(table) => match sql::capture(dml, table) {
-                Capture::Impossible(reason) => return Action::Uncaptured(reason.as_str()),
+                Capture::Impossible(reason) => return opaque(reason.as_str()),
                 how => insertions.extend(sql::insertions(dml, table, how)),
             },
         }
     }
     // A write that could not be read is none of these, and there is always one.
     if statement.dml.is_empty() {
-        return Action::Uncaptured("the analysis cannot read this write");
+        return opaque("the analysis cannot read this write");
     }
     if insertions.is_empty() {
         return Action::Neutral;

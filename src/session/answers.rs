@@ -98,7 +98,10 @@ impl Session {
             Outcome::Replace => {
                 self.answers.seal(inbound, &mut self.client.outbound);
                 inbound.advance(header.len);
-                self.client.outbound.extend_from_slice(&replaced);
+                match commit {
+                    Touches::None => self.client.outbound.extend_from_slice(&replaced),
+                    Touches::Rows(touches) => self.committed(touches, replaced),
+                }
             }
         }
         for (name, former) in undone {

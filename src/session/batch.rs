@@ -24,11 +24,30 @@ pub struct Run {
     pub after: After,
     /// In the simple protocol, the last statement's CommandComplete reports its commit.
     pub reports_commit: bool,
+    pub heard: Heard,
+}
+
+/// When the client hears of a run's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    AtOnce,
+    /// Once the look behind it was taken: see [`super::opaque`].
+    Later,
+    /// Never: it is pgduet's own.
+    Never,
+    /// Never, but the client hears now of the run whose end was kept.
+    Instead,
 }
 
 impl Run {
     pub fn plain() -> Self {
-        Run { cut: Cut::Nothing, touches: Touches::None, after: After::Nothing, reports_commit: false }
+        Run {
+            cut: Cut::Nothing,
+            touches: Touches::None,
+            after: After::Nothing,
+            reports_commit: false,
+            heard: Heard::AtOnce,
+        }
     }
 }
 
@@ -86,6 +105,8 @@ pub struct Batch {
     pub voice: Voice,
     /// Its row in the table of statements.
     pub line: Option<Line>,
+    /// The end of a run that the client hears of later.
+    kept: BytesMut,
 }
 
 /// The message that asks for the ReadyForQuery.
@@ -181,6 +202,7 @@ impl Batch {
             begins: false,
             line: None,
             voice: Voice::Full,
+            kept: BytesMut::new(),
         }
     }
 
@@ -263,10 +285,26 @@ impl Batch {
                     Some(Step::Run(run)) => Some(run),
                     _ => None,
                 };
-                Answered { done, ..Outcome::Pass.alone() }
+                let outcome = done.as_ref().map_or(Outcome::Pass, |run| self.end_of_run(run.heard, frame, out));
+                Answered { done, ..outcome.alone() }
             }
             back::ERROR => self.error(frame, out),
             _ => Outcome::Pass.alone(),
+        }
+    }
+
+    fn end_of_run(&mut self, heard: Heard, frame: &[u8], out: &mut BytesMut) -> Outcome {
+        match heard {
+            Heard::AtOnce => Outcome::Pass,
+            Heard::Never => Outcome::Drop,
+            Heard::Later => {
+                self.kept.extend_from_slice(frame);
+                Outcome::Drop
+            }
+            Heard::Instead => {
+                out.extend_from_slice(&self.kept.split());
+                Outcome::Replace
+            }
         }
     }
 
@@ -301,6 +339,7 @@ impl Batch {
         let Some(Step::Run(run)) = self.steps.front_mut() else { return Outcome::Pass.alone() };
         match run.cut {
             Cut::Nothing => Outcome::Pass.alone(),
+            Cut::Rows if matches!(run.heard, Heard::Never | Heard::Instead) => Outcome::Drop.alone(),
             Cut::Rows => {
                 run.touches = run.touches.and(Touches::Rows(1));
                 Outcome::Drop.alone()

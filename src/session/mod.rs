@@ -16,6 +16,7 @@ mod farewell;
 pub mod gate;
 mod handshake;
 mod leaving;
+mod opaque;
 mod owed;
 mod patience;
 mod peer;

@@ -264,7 +264,7 @@ impl Session {
         let frame = self.client.inbound.split_to(header.len);
         let sql = frame.get(HEADER..header.len - 1).unwrap_or_default();
         let resolved = self.resolve(policy, sql);
-        self.mark(&resolved, sql);
+        self.mark(&resolved, sql, true);
         self.set_on_primary_too(&resolved, sql);
         let mut batch =
             Batch::new(class_of(&resolved.parts), Care::Frames, Ending::Query { steps: resolved.parts.len() });

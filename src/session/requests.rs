@@ -10,14 +10,15 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use super::answers::class_of;
-use super::batch::{After, Batch, Care, Ending, Run, Step};
+use super::batch::{After, Batch, Care, Ending, Heard, Run, Step};
+use super::opaque::can_be_watched;
 use super::owed;
 use super::resolved::{Mark, Resolved, SingleRead};
 use super::statements::Prepared;
 use super::tally::Class;
-use super::transaction::{Control, Footprint};
+use super::transaction::{Control, Footprint, Status};
 use super::{BACK_PRESSURE, End, Moved, Session};
-use crate::routing::{Cut, Policy};
+use crate::routing::{Cut, Opaque, Policy};
 use crate::side::Side;
 use crate::wire::{Bind, CloseOrDescribe, HEADER, Header, Parse, ResultFormats, Writer, front};
 
@@ -210,13 +211,19 @@ impl Session {
     }
 
     pub(super) fn resolve(&self, policy: &Policy, sql: &[u8]) -> Resolved {
-        Resolved::new(sql, policy, &self.names, &mut self.worker.verdicts.borrow_mut())
+        Resolved::new(sql, policy, &self.names, &mut self.worker.verdicts.borrow_mut(), None)
+    }
+
+    /// A simple query for the primary, with what has to stand around its statements.
+    fn resolve_query(&self, policy: &Policy, sql: &[u8]) -> Resolved {
+        let open = self.transaction.status != Status::Idle;
+        Resolved::new(sql, policy, &self.names, &mut self.worker.verdicts.borrow_mut(), Some(open))
     }
 
     fn plan_query(&mut self, policy: &Arc<Policy>, header: Header) -> Result<Took, End> {
         let frame = self.client.inbound.get(..header.len).unwrap_or_default();
         let sql = frame.get(HEADER..header.len - 1).unwrap_or_default();
-        let resolved = self.resolve(policy, sql);
+        let resolved = self.resolve_query(policy, sql);
         let choice = resolved.read.as_ref().map(|read| self.choose(policy, read));
         if let Some(choice) = choice.filter(|c| c.side != policy.primary())
             && self.peers.get(choice.side).is_none()
@@ -225,10 +232,10 @@ impl Session {
         }
         let frame = self.client.inbound.split_to(header.len);
         let sql = frame.get(HEADER..header.len - 1).unwrap_or_default();
-        self.mark(&resolved, sql);
+        self.mark(&resolved, sql, false);
         let side = choice.map_or(policy.primary(), |c| c.side);
         self.settle_on(side, policy);
-        let ending = Ending::Query { steps: resolved.parts.len() };
+        let ending = Ending::Query { steps: resolved.runs().count() };
         let mut batch = Batch::new(class_of(&resolved.parts), Care::Frames, ending);
         batch.footprint = resolved.footprint();
         batch.line = self.line_of(&resolved, sql);
@@ -533,8 +540,9 @@ impl Session {
         let resolved = prepared.as_ref().map(|p| self.resolved(policy, p));
         let footprint = resolved.as_ref().map_or(Footprint::Any, |r| r.footprint());
         self.batch(|b| b.footprint = b.footprint.max(footprint));
+        let watched = resolved.as_ref().is_some_and(|r| self.is_watched(policy, r));
         if let (Some(prepared), Some(resolved)) = (&prepared, &resolved) {
-            self.mark(resolved, &prepared.sql);
+            self.mark(resolved, &prepared.sql, watched);
             self.set_on_primary_too(resolved, &prepared.sql);
             self.count_there(resolved);
             let line = self.line_of(resolved, &prepared.sql);
@@ -543,13 +551,17 @@ impl Session {
                 run.cut = self.cut_of(policy, Some(prepared));
                 run.touches = part.touches;
                 run.after = part.after.clone();
-                let class = part.class;
+                let class = if watched { Class::Write } else { part.class };
                 let begins = matches!(part.after, After::Control(Control::Begin(_)));
                 self.batch(|b| {
                     b.class = class;
                     b.begins |= begins;
                 });
             }
+        }
+        if watched {
+            self.look_before();
+            run.heard = Heard::Later;
         }
         match run.cut {
             // A statement without rows runs to its end whatever the row limit says; with capture's rows it would be suspended.
@@ -561,15 +573,27 @@ impl Session {
             _ => self.put(frame),
         }
         self.step(Step::Run(run));
+        if watched {
+            self.look_after();
+        }
         Some(())
+    }
+
+    /// Whether the server is to be asked what a statement writes.
+    fn is_watched(&self, policy: &Policy, resolved: &Resolved) -> bool {
+        let open = self.transaction.status != Status::Idle;
+        let opaque = resolved.only().and_then(|part| part.opaque);
+        self.active == policy.primary() && opaque.is_some_and(|opaque| can_be_watched(opaque, open, true))
     }
 
     // ---- what both have in common
 
     /// Remembers what the session has to know of statements that are sent, and counts uncaptured writes.
-    pub(super) fn mark(&mut self, resolved: &Resolved, sql: &[u8]) {
+    /// `watched`: nothing that it writes stays unseen, or it cannot write where it runs.
+    pub(super) fn mark(&mut self, resolved: &Resolved, sql: &[u8], watched: bool) {
         for part in &resolved.parts {
-            if let Some(reason) = part.uncaptured {
+            let unwatched = part.opaque.filter(|_| !watched && !part.watched).map(Opaque::reason);
+            if let Some(reason) = part.uncaptured.or(unwatched) {
                 self.worker.context.count_uncaptured(part.fingerprint, sql, reason);
             }
             match &part.mark {

@@ -2,10 +2,11 @@
 
 use std::rc::Rc;
 
-use super::batch::{After, Run};
+use super::batch::{After, Heard, Run};
+use super::opaque::{self, AFTER, BEFORE, can_be_watched};
 use super::tally::Class;
 use super::transaction::{Control, Footprint, Touches};
-use crate::routing::{Action, Column, Cut, Names, Policy, Reading, Traits, Verdicts, Why, column_key, resolve};
+use crate::routing::{Action, Column, Cut, Names, Opaque, Policy, Reading, Traits, Verdicts, Why, column_key, resolve};
 use crate::side::Side;
 use crate::sql::{Fingerprint, KeyValue, Kind, Rewritten, Statement, calls_any, constant, rewrite, scan};
 
@@ -35,6 +36,10 @@ pub struct Part {
     pub fingerprint: Fingerprint,
     /// Why it is an uncaptured write, if it is one.
     pub uncaptured: Option<&'static str>,
+    /// It may write anything, and the server is asked what it wrote.
+    pub opaque: Option<Opaque>,
+    /// That the server is asked is in the text.
+    pub watched: bool,
 }
 
 /// A text that is one read.
@@ -62,7 +67,9 @@ pub struct Resolved {
 }
 
 impl Resolved {
-    pub fn new(text: &[u8], policy: &Policy, names: &Names, verdicts: &mut Verdicts) -> Self {
+    /// `open`: for a simple query, whether it comes inside a transaction block. `None`: the text is the client's own statement, and
+    /// what has to stand around it is sent in messages of its own.
+    pub fn new(text: &[u8], policy: &Policy, names: &Names, verdicts: &mut Verdicts, open: Option<bool>) -> Self {
         if names.reading.is_blind_to(text) {
             return Resolved::blind(policy);
         }
@@ -70,7 +77,7 @@ impl Resolved {
         let writers = policy.catalog.get(policy.primary()).writers();
         let mut insertions = Vec::new();
         let mut parts = Vec::with_capacity(script.statements.len());
-        let mut read = None;
+        let (mut read, mut open) = (None, open);
         for statement in &script.statements {
             let action = resolve(statement, text, policy, names, verdicts);
             if let (Action::Read(movable), 1) = (&action, script.statements.len()) {
@@ -84,9 +91,19 @@ impl Resolved {
                 });
             }
             let mut part = part(statement, text, names.reading, action, &mut insertions);
-            if part.uncaptured.is_none() && calls_any(text.get(statement.span.clone()).unwrap_or_default(), writers) {
-                part.uncaptured = Some("it calls a volatile function of the user's own, which may write anything");
+            if part.is_known() && calls_any(text.get(statement.span.clone()).unwrap_or_default(), writers) {
+                part.opaque = Some(Opaque::Anywhere("it calls a volatile function of the user's own"));
             }
+            if let (Some(opaque), Some(open)) = (part.opaque, open)
+                && can_be_watched(opaque, open, false)
+            {
+                part.watched = true;
+                part.class = Class::Write;
+                insertions.push((statement.span.start, BEFORE.to_owned()));
+                insertions.push((statement.span.end, AFTER.to_owned()));
+                read = None;
+            }
+            open = open.map(|open| stays_open(&statement.kind, open));
             parts.push(part);
         }
         let rewritten = (!insertions.is_empty()).then(|| Rc::new(rewrite(text, insertions)));
@@ -105,6 +122,8 @@ impl Resolved {
             class: Class::Other,
             fingerprint: Fingerprint(0),
             uncaptured: Some("its quoting cannot be told under this client_encoding or standard_conforming_strings"),
+            opaque: None,
+            watched: false,
         };
         Resolved { generation: policy.generation, parts: vec![part], read: None, rewritten: None, text: None }
     }
@@ -122,12 +141,26 @@ impl Resolved {
     /// The runs that a simple query's answer consists of.
     pub fn runs(&self) -> impl Iterator<Item = Run> + '_ {
         let last = self.parts.len().saturating_sub(1);
-        self.parts.iter().enumerate().map(move |(at, part)| Run {
-            cut: part.cut,
-            touches: part.touches,
-            after: part.after.clone(),
-            reports_commit: at == last,
+        self.parts.iter().enumerate().flat_map(move |(at, part)| {
+            let run = Run {
+                cut: part.cut,
+                touches: part.touches,
+                after: part.after.clone(),
+                reports_commit: at == last,
+                heard: Heard::AtOnce,
+            };
+            match part.watched {
+                true => opaque::watched(run).into_iter().collect(),
+                false => vec![run],
+            }
         })
+    }
+}
+
+impl Part {
+    /// Its touches are told by its answer, or it has none.
+    fn is_known(&self) -> bool {
+        self.uncaptured.is_none() && self.opaque.is_none()
     }
 }
 
@@ -147,6 +180,8 @@ fn part(
         class: Class::Other,
         fingerprint: statement.fingerprint,
         uncaptured: None,
+        opaque: None,
+        watched: false,
     };
     match action {
         Action::Read(_) => part.class = Class::Read,
@@ -158,6 +193,7 @@ fn part(
             }
             insertions.extend(more);
         }
+        Action::Opaque(opaque) => part.opaque = Some(opaque),
         Action::Uncaptured(reason) => part.uncaptured = Some(reason),
         Action::Neutral => {}
     }
@@ -176,6 +212,15 @@ fn column(
     match known.value {
         KeyValue::Parameter(_) => Some(known.clone()),
         KeyValue::Literal(_) => column_key(text.get(statement.span.clone())?, policy, names),
+    }
+}
+
+/// Whether what follows in the same text stands inside a transaction block.
+fn stays_open(kind: &Kind, open: bool) -> bool {
+    match kind {
+        Kind::Begin(_) => true,
+        Kind::Commit { chain } | Kind::Rollback { chain } => *chain,
+        _ => open,
     }
 }
 

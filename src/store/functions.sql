@@ -63,6 +63,10 @@ DECLARE
     former text[] := string_to_array(current_setting('pgduet.before', true), ' ');
     known text[];
 BEGIN
+    -- Nothing was written, and nothing may be.
+    IF current_setting('transaction_read_only') = 'on' THEN
+        RETURN;
+    END IF;
     WITH changed AS MATERIALIZED (
         SELECT c.rel, c.counts, split_part(c.counts, '/', 4) AS file, split_part(split_part(f.line, '=', 2), '/', 4) AS former_file
         FROM pgduet.changes() c LEFT JOIN unnest(former) AS f (line) ON f.line LIKE c.rel || '=%'

@@ -234,6 +234,10 @@ impl<'a> Writer<'a> {
         Writer::begin(out, front::CLOSE).u8(b'S').cstr(name).end();
     }
 
+    pub fn close_portal(out: &mut BytesMut, name: &[u8]) {
+        Writer::begin(out, front::CLOSE).u8(b'P').cstr(name).end();
+    }
+
     pub fn execute(out: &mut BytesMut, portal: &[u8], max_rows: u32) {
         Writer::begin(out, front::EXECUTE).cstr(portal).u32(max_rows).end();
     }
