@@ -251,7 +251,7 @@ impl Session {
         let Some(peer) = self.peers.get_mut(self.active) else { return Ok(false) };
         peer.channel.inbound.advance(sent);
         self.answers.approved -= sent;
-        Ok(was_full && peer.channel.inbound.len() < BACK_PRESSURE)
+        Ok(was_full && sent > 0)
     }
 
     /// What was sent to the client; all of it, once nobody is there to read it.
@@ -265,9 +265,11 @@ impl Session {
         }
     }
 
+    /// True: some of what kept the client from being read has gone. What waits beyond the approved bytes can then be looked at, however
+    /// much it is; else nobody would wake this session again.
     fn flush_active(&mut self, cx: &mut TaskContext<'_>) -> Result<bool, End> {
         let Some(peer) = self.peers.get_mut(self.active) else { return Ok(false) };
-        let was_full = self.client.inbound.len() >= BACK_PRESSURE || peer.channel.outbound.len() >= BACK_PRESSURE;
+        let before = self.client.inbound.len() + peer.channel.outbound.len();
         let tail = self.client.inbound.get(..self.requests.approved).unwrap_or_default();
         match peer.channel.flush_with(cx, tail) {
             Ok(sent) => {
@@ -277,8 +279,7 @@ impl Session {
             // Its last words may still be readable; they decide how the session ends.
             Err(_) => peer.broken = true,
         }
-        let is_full = self.client.inbound.len() >= BACK_PRESSURE || peer.channel.outbound.len() >= BACK_PRESSURE;
-        Ok(was_full && !is_full)
+        Ok(before >= BACK_PRESSURE && self.client.inbound.len() + peer.channel.outbound.len() < before)
     }
 
     /// The side that is not active hears statements of pgduet's own at most.

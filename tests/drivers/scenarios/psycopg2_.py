@@ -83,6 +83,9 @@ def copy(connection):
         out = io.StringIO()
         cursor.copy_expert("COPY (SELECT id, name, size FROM copied WHERE id % 60 = 0 ORDER BY id) TO STDOUT WITH CSV HEADER", out)
         show("out", out.getvalue())
+        wide = "".join(f"{RUN * 10000 + 500000 + n}\t{'w' * 10000}\n" for n in range(500))
+        cursor.copy_from(io.StringIO(wide), "copied", columns=("id", "name"))
+        show("more than any buffer", cursor.rowcount)
         attempt("broken", psycopg2.Error, lambda: cursor.copy_from(io.StringIO("x\ty\n"), "copied", columns=("id", "name")))
 
 

@@ -1,5 +1,6 @@
 """The test suites in drivers' own source packages, run by pytest against the same release of the driver."""
 
+import dataclasses
 import os
 import pathlib
 import re
@@ -9,29 +10,46 @@ import sys
 
 from .pair import CACHE, Stage
 
-# name: the package with its release, the database that its tests expect, what else they need
+
+@dataclasses.dataclass
+class Suite:
+    """What a driver's suite runs with: the release, the database that it expects, what else it needs."""
+
+    package: str
+    database: str
+    needs: list
+    arguments: list = dataclasses.field(default_factory=list)
+    # Directories that would hide the installed driver.
+    hides: str = ""
+    schema: str = ""
+
+
 SUITES = {
-    "psycopg2": ("psycopg2==2.9.13", "psycopg2_test", ["psycopg2-binary==2.9.13", "pytest-benchmark"]),
-    "pg8000": ("pg8000==1.31.6", "postgres", ["pg8000==1.31.6", "pytest-mock", "pytest-benchmark", "pytz"]),
+    "psycopg2": Suite("psycopg2==2.9.13", "psycopg2_test", ["psycopg2-binary==2.9.13"], hides="lib"),
+    "pg8000": Suite("pg8000==1.31.6", "postgres", ["pg8000==1.31.6", "pytest-mock", "pytest-benchmark", "pytz"],
+                    ["--benchmark-disable", "--ignore=test/test_readme.py"], hides="src"),
 }
-TOOLS = ["pytest==9.2.0", "setuptools", "wheel"]
+TOOLS = ["pytest==9.2.0", "setuptools>=77", "wheel", "cython"]
 OUTCOME = re.compile(r"^(PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS) (\S+)", re.M)
 
 
 class Package:
     def __init__(self, name, options):
         self.name, self.options = name, options
-        self.package, self.database, self.needs = SUITES[name]
+        self.suite = SUITES[name]
 
     def run(self, target):
         """Runs the suite against a target; its outcomes by test are left in a file."""
         tests, python = self.fetch()
         with Stage() as stage:
-            port = stage.target(target, self.database, self.options.settings)
+            suite = self.suite
+            prepare = lambda port: suite.schema and stage.sql(port, suite.schema, suite.database)
+            port = stage.target(target, suite.database, self.options.settings, prepare)
             environment = os.environ | {
-                "PGHOST": "127.0.0.1", "PGPORT": str(port), "PGUSER": "postgres", "PGPASSWORD": "pw", "PSYCOPG2_TESTDB_FAST": "1",
+                "PGHOST": "127.0.0.1", "PGPORT": str(port), "PGUSER": "postgres", "PGPASSWORD": "pw", "PGDATABASE": suite.database,
             }
-            command = [python, "-m", "pytest", "-q", "-rA", "--tb=short", "-p", "no:cacheprovider", "--benchmark-disable", "--ignore=test/test_readme.py", *self.options.only]
+            command = [python, "-m", "pytest", "-q", "-rA", "--tb=short", "-p", "no:cacheprovider"]
+            command += [part.format(port=port) for part in suite.arguments] + self.options.only
             done = subprocess.run(command, cwd=tests, env=environment, capture_output=True, text=True, timeout=900)
         results = self.results(target)
         results.parent.mkdir(parents=True, exist_ok=True)
@@ -39,19 +57,18 @@ class Package:
 
     def fetch(self):
         """The directory to run in, and the interpreter with the driver."""
-        home = CACHE / "suites" / self.package
+        home = CACHE / "suites" / self.suite.package
         python = home / "venv/bin/python"
         if not (home / "complete").exists():
             shutil.rmtree(home, ignore_errors=True)
             subprocess.run([sys.executable, "-m", "venv", home / "venv"], check=True)
             pip = [python, "-m", "pip", "-q"]
-            subprocess.run([*pip, "install", *TOOLS, *self.needs], check=True)
-            subprocess.run([*pip, "download", "--no-deps", "--no-binary", ":all:", "-d", home, self.package], check=True)
+            subprocess.run([*pip, "install", *TOOLS, *self.suite.needs], check=True)
+            subprocess.run([*pip, "download", "--no-deps", "--no-build-isolation", "--no-binary", ":all:", "-d", home, self.suite.package], check=True)
             subprocess.run(["tar", "xzf", *home.glob("*.tar.gz"), "--strip-components=1", "--one-top-level=source"], cwd=home, check=True)
             # The tests are for the installed driver, not for the sources beside them.
-            source = home / "source"
-            for directory in ("lib", "src"):
-                shutil.rmtree(source / directory, ignore_errors=True)
+            if self.suite.hides:
+                shutil.rmtree(home / "source" / self.suite.hides)
             (home / "complete").touch()
         return home / "source", python
 

@@ -128,6 +128,7 @@ class Stage(contextlib.ExitStack):
         if name.startswith("direct"):
             return servers[0]
         self.the_proxy = self.proxy(*servers, database, settings)
+        self.the_proxy.old = servers[0]
         if name != "old_only":
             self.the_proxy.policy(phase="dual_write")
         if name == "reads":
