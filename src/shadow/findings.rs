@@ -106,7 +106,10 @@ impl Findings {
         let entry = inner.entry(fingerprint, self.bound, new);
         entry.count(&tallied, now);
         if let Outcome::Mismatched { old, new, what, samples } = outcome {
-            tracing::warn!(statement = %entry.statement, what, "a read answers differently on the two sides");
+            // Once is news; how often it goes on, the counters say.
+            if entry.last_mismatch.is_none() {
+                tracing::warn!(statement = %entry.statement, what, "a read answers differently on the two sides");
+            }
             let last = serde_json::json!({ "at": now, "old": old, "new": new, "what": what, "samples": samples });
             entry.last_mismatch = Some(last);
         }
