@@ -72,6 +72,9 @@ pub enum LoginError {
     /// The server's own ErrorResponse, a whole frame.
     #[error("the server refused the login")]
     Refused(BytesMut),
+    /// The same, once it has admitted who logs in: of a bad start-up setting, or a role that is not.
+    #[error("the server refused the start-up")]
+    Dismissed(BytesMut),
     #[error("the server asks for a password and none is configured for this user")]
     NoPassword,
     #[error("the server asks for a password and only a verifier is configured for this user")]
@@ -167,7 +170,7 @@ async fn await_ready(mut channel: Channel) -> Result<Backend, LoginError> {
         let frame = next_frame(&mut channel, MAX_LOGIN_MESSAGE).await?;
         let mut body = frame.get(HEADER..).unwrap_or_default();
         match frame.first() {
-            Some(&back::ERROR) => return Err(LoginError::Refused(frame)),
+            Some(&back::ERROR) => return Err(LoginError::Dismissed(frame)),
             Some(&back::PARAMETER_STATUS) => {
                 let (name, rest) = cstr(body).ok_or(LoginError::Protocol)?;
                 let (value, _) = cstr(rest).ok_or(LoginError::Protocol)?;

@@ -16,8 +16,16 @@ pub enum Why {
     Isolation,
     /// Other answers of this session are still under way.
     Pipelined,
-    /// The session has state that only its primary connection has (SET, temporary tables, cursors, advisory locks).
+    /// What the session has on the primary is not known now.
     SessionState,
+    /// The session has a temporary relation.
+    TemporaryTable,
+    /// The session has a cursor WITH HOLD.
+    HeldCursor,
+    /// The session holds an advisory lock.
+    AdvisoryLock,
+    /// The session has something that the secondary has refused, or that there is no way to carry.
+    NotCarried,
     /// It takes row locks.
     Locking,
     /// It calls a function that is volatile, unknown, or tells about the server itself.
@@ -45,13 +53,17 @@ pub enum Why {
 }
 
 impl Why {
-    pub const ALL: [Why; 18] = [
+    pub const ALL: [Why; 22] = [
         Why::Phase,
         Why::TransactionWrote,
         Why::TransactionSide,
         Why::Isolation,
         Why::Pipelined,
         Why::SessionState,
+        Why::TemporaryTable,
+        Why::HeldCursor,
+        Why::AdvisoryLock,
+        Why::NotCarried,
         Why::Locking,
         Why::Function,
         Why::NotMirrored,
@@ -74,6 +86,10 @@ impl Why {
             Why::Isolation => "isolation",
             Why::Pipelined => "pipelined",
             Why::SessionState => "session_state",
+            Why::TemporaryTable => "temporary_table",
+            Why::HeldCursor => "held_cursor",
+            Why::AdvisoryLock => "advisory_lock",
+            Why::NotCarried => "not_carried",
             Why::Locking => "locking",
             Why::Function => "function",
             Why::NotMirrored => "not_mirrored",
@@ -110,7 +126,8 @@ pub enum Transaction {
 pub struct Situation {
     pub transaction: Transaction,
     pub answers_under_way: bool,
-    pub pinned: bool,
+    /// Why the session has to stay on the primary, if it has to.
+    pub pinned: Option<Why>,
     /// What this session wrote is on the secondary, as far as `freshness` asks.
     pub fresh: bool,
     pub link_up: bool,
@@ -150,8 +167,8 @@ fn secondary_or_why_not(policy: &Policy, movable: Result<(), Why>, now: &Situati
         Transaction::Special => return Err(Why::Isolation),
     }
     movable?;
-    if now.pinned {
-        return Err(Why::SessionState);
+    if let Some(why) = now.pinned {
+        return Err(why);
     }
     if now.answers_under_way {
         return Err(Why::Pipelined);
@@ -197,7 +214,7 @@ mod tests {
     const CALM: Situation = Situation {
         transaction: Transaction::None,
         answers_under_way: false,
-        pinned: false,
+        pinned: None,
         fresh: true,
         link_up: true,
         bucket: 2_499,
@@ -222,7 +239,7 @@ mod tests {
             (p.clone(), Ok(()), Situation { transaction: Wrote, ..CALM }, Side::Old, Why::TransactionWrote),
             (p.clone(), Ok(()), Situation { transaction: Read, ..CALM }, Side::Old, Why::TransactionSide),
             (p.clone(), Ok(()), Situation { transaction: Special, ..CALM }, Side::Old, Why::Isolation),
-            (p.clone(), Ok(()), Situation { pinned: true, ..CALM }, Side::Old, Why::SessionState),
+            (p.clone(), Ok(()), Situation { pinned: Some(Why::HeldCursor), ..CALM }, Side::Old, Why::HeldCursor),
             (p.clone(), Ok(()), Situation { answers_under_way: true, ..CALM }, Side::Old, Why::Pipelined),
             (p.clone(), Ok(()), Situation { fresh: false, ..CALM }, Side::Old, Why::Stale),
             (p.clone(), Ok(()), Situation { link_up: false, ..CALM }, Side::Old, Why::LinkDown),

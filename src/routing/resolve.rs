@@ -81,6 +81,8 @@ pub struct Names {
     pub user: String,
     /// The session has set a search_path: an unqualified name that several schemas have is not resolved.
     pub own_search_path: bool,
+    /// The schemas that unqualified names are looked up in, in order, as far as that is known.
+    pub path: Option<Vec<String>>,
     pub reading: Reading,
 }
 
@@ -227,7 +229,11 @@ fn find<'a>(name: &Name, catalog: &'a Catalog, names: &Names) -> Found<'a> {
     match (candidates.next(), candidates.next()) {
         (None, _) => Found::Unknown,
         (Some(only), None) => Found::Table(only),
-        _ if names.own_search_path => Found::Ambiguous,
+        _ if names.own_search_path => {
+            let path = names.path.iter().flatten();
+            let mut tables = path.filter_map(|schema| catalog.qualified(schema, &name.name));
+            tables.next().map_or(Found::Ambiguous, Found::Table)
+        }
         _ => [names.user.as_str(), "public"]
             .iter()
             .find_map(|schema| catalog.qualified(schema, &name.name))

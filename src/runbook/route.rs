@@ -92,7 +92,7 @@ impl Conductor {
         Situation {
             transaction: Transaction::None,
             answers_under_way: false,
-            pinned: false,
+            pinned: None,
             fresh: true,
             link_up: self.context.ledger.state().carries() && self.context.withdrawal.reason().is_none(),
             bucket: bucket(key),

@@ -13,7 +13,7 @@ use super::{End, Session, Withheld};
 use crate::failpoint;
 use crate::routing::{Ack, Choice, Why};
 use crate::side::Side;
-use crate::wire::{Header, back};
+use crate::wire::{Header, back, error_field};
 
 /// What one look at a backend's output came to.
 enum Taken {
@@ -25,13 +25,14 @@ impl Session {
     /// Takes in what the active backend has sent. True: something has moved.
     pub(super) fn take_answers(&mut self) -> Result<bool, End> {
         let mut moved = false;
-        while self.withheld.is_none() {
+        while self.withheld.is_none() && self.baggage.errand.is_none() {
             match self.take_answer()? {
                 Taken::Frame => moved = true,
                 Taken::NeedsMore => break,
             }
         }
         moved |= self.hear_out(self.active.other())?;
+        moved |= self.hear_errand()?;
         Ok(moved | self.notice_lost_peers()?)
     }
 
@@ -49,6 +50,18 @@ impl Session {
         let Some(header) = Header::peek(rest, MAX_BACKEND_MESSAGE).map_err(|_| End::Backend(side))? else {
             return Ok(Taken::NeedsMore);
         };
+        if header.tag == back::PARAMETER_STATUS && rest.len() >= header.len && self.note_parameter(side, header) {
+            return Ok(self.drop_frame(side, header));
+        }
+        let Some(peer) = self.peers.get_mut(side) else { return Ok(Taken::NeedsMore) };
+        let inbound = &mut peer.channel.inbound;
+        let rest = inbound.get(self.answers.approved..).unwrap_or_default();
+        if header.tag == back::COPY_IN_RESPONSE {
+            peer.copies_in = true;
+        } else if header.tag == back::ERROR {
+            peer.copies_in = false;
+            peer.said_why |= rest.get(..header.len).is_some_and(ends_the_connection);
+        }
         let batch = peer.batches.front_mut();
         if batch.is_none_or(|b| b.passes(header.tag)) {
             self.answers.approve(header.len, inbound.len());
@@ -61,6 +74,14 @@ impl Session {
             return self.ready_for_query(side);
         }
         self.treat_frame(side, header)
+    }
+
+    fn drop_frame(&mut self, side: Side, header: Header) -> Taken {
+        if let Some(peer) = self.peers.get_mut(side) {
+            self.answers.seal(&mut peer.channel.inbound, &mut self.client.outbound);
+            peer.channel.inbound.advance(header.len);
+        }
+        Taken::Frame
     }
 
     /// A frame that is not ReadyForQuery, whole, in a batch that cares.
@@ -217,6 +238,7 @@ impl Session {
     /// Nothing is owed any more: the next request chooses anew; without an open transaction it does so under the policy of then.
     pub(super) fn calm_down(&mut self) {
         self.active = self.primary();
+        self.names.reading = self.baggage.heard;
         if self.transaction.status == Status::Idle && self.withheld.is_none() {
             self.policy = None;
             self.slot.leave();
@@ -285,9 +307,10 @@ impl Session {
             if side == self.active {
                 self.answers.seal(&mut peer.channel.inbound, &mut self.client.outbound);
             }
-            let mut owed = peer.batches.drain(..).find(|b| b.voice != Voice::Silent);
+            let mut owed = peer.batches.drain(..).find(|b| !b.voice.is_unheard());
             *self.peers.get_mut(side) = None;
             self.statements.lost(side);
+            self.baggage.lost_there();
             moved = true;
             match owed.as_mut().and_then(Batch::take_replay) {
                 Some(replay) => {
@@ -303,6 +326,11 @@ impl Session {
     fn primary_or_only(&self) -> Side {
         self.policy.as_ref().map_or_else(|| self.worker.context.registry.policy().primary(), |p| p.primary())
     }
+}
+
+/// A FATAL or PANIC.
+pub(super) fn ends_the_connection(error: &[u8]) -> bool {
+    matches!(error_field(error, b'V'), Some(b"FATAL" | b"PANIC"))
 }
 
 /// What a batch is counted as: its gravest statement.

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 
+use super::resolved::Resolved;
 use super::statements::Prepared;
 use super::tally::Class;
 use super::transaction::{Control, Footprint, Touches};
@@ -13,7 +14,9 @@ use crate::routing::{Cut, Why};
 use crate::rows::Answer;
 use crate::shadow::{Line, Sample};
 use crate::sql::Rewritten;
-use crate::wire::{Writer, back, data_row_without_last, error_field, row_description_without_last, with_position};
+use crate::wire::{
+    Writer, back, command_tag, data_row_without_last, error_field, row_description_without_last, with_position,
+};
 
 /// One statement's run, up to its CommandComplete.
 #[derive(Debug)]
@@ -47,6 +50,26 @@ impl Run {
             after: After::Nothing,
             reports_commit: false,
             heard: Heard::AtOnce,
+        }
+    }
+}
+
+impl Run {
+    /// An EXECUTE of a statement that is captured.
+    pub fn captured_like(self, executed: &Resolved) -> Run {
+        match executed.only() {
+            Some(part) => Run { cut: part.cut, touches: part.touches, ..self },
+            None => self,
+        }
+    }
+
+    /// A COMMIT of a failed transaction succeeds as a ROLLBACK.
+    fn ended(self, frame: &[u8]) -> Run {
+        match self.after {
+            After::Control(Control::Commit) if command_tag(frame) == Some(b"ROLLBACK") => {
+                Run { after: After::Control(Control::Rollback), ..self }
+            }
+            _ => self,
         }
     }
 }
@@ -135,6 +158,8 @@ pub enum Voice {
     ReadyOnly,
     /// pgduet's own statement: nothing.
     Silent,
+    /// The same, and pgduet waits for its answer: see `carrying`.
+    Errand,
 }
 
 /// Whether a batch's frames are looked at.
@@ -187,6 +212,13 @@ impl Outcome {
 
 const QUERY_CANCELED: &[u8] = b"57014";
 
+impl Voice {
+    /// The client knows nothing of it.
+    pub fn is_unheard(self) -> bool {
+        matches!(self, Voice::Silent | Voice::Errand)
+    }
+}
+
 impl Batch {
     pub fn new(class: Class, care: Care, ending: Ending) -> Self {
         Batch {
@@ -234,7 +266,7 @@ impl Batch {
     }
 
     fn is_own(&self) -> bool {
-        matches!(self.voice, Voice::ReadyOnly | Voice::Silent)
+        matches!(self.voice, Voice::ReadyOnly | Voice::Silent | Voice::Errand)
     }
 
     /// It is a read on the secondary, and nothing of its answer was passed on yet.
@@ -282,7 +314,7 @@ impl Batch {
             back::DATA_ROW => self.data_row(frame, out),
             back::COMMAND_COMPLETE | back::EMPTY_QUERY | back::PORTAL_SUSPENDED => {
                 let done = match self.steps.pop_front() {
-                    Some(Step::Run(run)) => Some(run),
+                    Some(Step::Run(run)) => Some(run.ended(frame)),
                     _ => None,
                 };
                 let outcome = done.as_ref().map_or(Outcome::Pass, |run| self.end_of_run(run.heard, frame, out));

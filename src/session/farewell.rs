@@ -23,7 +23,8 @@ impl Session {
             self.answers.seal(&mut peer.channel.inbound, &mut self.client.outbound);
         }
         // What a backend said before it closed has been passed on already; nothing is added to a FATAL of its own.
-        if !matches!(end, End::Backend(_)) || self.client.outbound.is_empty() {
+        let said = matches!(end, End::Backend(side) if self.peers.get(*side).as_ref().is_some_and(|p| p.said_why));
+        if !said {
             notice.put(&mut self.client.outbound);
         }
         let bound = self.worker.context.config.timeouts.connect;

@@ -8,6 +8,7 @@ use pgwire::messages::startup::Authentication;
 use tokio::net::TcpStream;
 
 use super::admission::{authenticate, put_authentication};
+use super::baggage::Baggage;
 use super::cancel::{self, Cancelling};
 use super::context::{Context, Login, Worker};
 use super::peer::Peer;
@@ -191,6 +192,7 @@ fn session(
 ) -> Session {
     let mut names = Names { user: login.identity.user.clone(), ..Names::default() };
     backend.parameters.iter().for_each(|(name, value)| names.reading.follow(name, value));
+    let baggage = Baggage::new(names.reading);
     let seat = worker.vigil.seat();
     let mut session = Session {
         worker,
@@ -202,8 +204,9 @@ fn session(
         policy: None,
         transaction: Transaction::default(),
         statements: Statements::default(),
+        captures_statements: false,
         names,
-        pinned: false,
+        baggage,
         routing_key: RoutingKey { connection: bucket(&format!("{:016x}", rand::random::<u64>())), setting: None },
         last_write: 0,
         requests: Passing::default(),
@@ -216,6 +219,10 @@ fn session(
         overrun: None,
         leaving: super::leaving::Leaving::No,
     };
+    if session.starts_with_search_path() {
+        session.names.own_search_path = true;
+        session.baggage.unsettle();
+    }
     *session.peers.get_mut(primary) = Some(Peer::new(backend.channel, backend.key));
     session
 }
@@ -244,6 +251,12 @@ impl Session {
 fn refusal(side: Side, error: LoginError) -> Refusal {
     match error {
         LoginError::Refused(frame) => Refusal::Backend(frame),
+        LoginError::Dismissed(frame) => {
+            let mut words = BytesMut::new();
+            Writer::begin(&mut words, back::AUTHENTICATION).u32(0).end();
+            words.extend_from_slice(&frame);
+            Refusal::Backend(words)
+        }
         error => login_notice(side, &error).into(),
     }
 }

@@ -9,21 +9,27 @@
 
 mod admission;
 mod answers;
+mod baggage;
 mod batch;
+mod carrying;
 mod cancel;
 mod context;
 mod farewell;
 pub mod gate;
 mod handshake;
 mod leaving;
+mod marks;
 mod opaque;
 mod owed;
 mod patience;
 mod peer;
+mod planning;
 mod reading;
 pub mod registry;
 mod requests;
 mod resolved;
+mod sending;
+mod single;
 mod statements;
 pub mod tally;
 mod timeouts;
@@ -51,6 +57,7 @@ use crate::link::ledger::{AckWait, Cycle};
 use crate::net::Channel;
 use crate::routing::{Names, Policy};
 use crate::side::{BySide, Side};
+use baggage::Baggage;
 use cancel::Cancelling;
 use leaving::Leaving;
 use peer::Peer;
@@ -141,9 +148,10 @@ pub struct Session {
     policy: Option<Arc<Policy>>,
     transaction: Transaction,
     statements: Statements,
+    /// A backend may have one of them in its captured form.
+    captures_statements: bool,
     names: Names,
-    /// It has state that only its connection to the primary has.
-    pinned: bool,
+    baggage: Baggage,
     routing_key: RoutingKey,
     /// The cycle that brings this session's last write to the secondary.
     last_write: Cycle,

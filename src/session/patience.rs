@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::time::Sleep;
 
 use super::Session;
+use super::baggage::Errand;
 use super::batch::Voice;
 use super::withdrawal::Withdrawn;
 use crate::backend::login::{self, Backend, LoginError};
@@ -61,6 +62,9 @@ impl Session {
 
     /// Since when a read waits for the first byte of the secondary's answer.
     fn waits_on_secondary(&self) -> Option<Instant> {
+        if let Some((side, Errand::Carrying)) = self.baggage.errand {
+            return self.peers.get(side).as_ref()?.batches.front().map(|b| b.sent);
+        }
         if self.policy.as_ref()?.primary() == self.active {
             return None;
         }
@@ -76,7 +80,7 @@ impl Session {
 
     /// The connection is given up with the read, which the server is asked to cancel.
     pub(super) fn give_up_secondary(&mut self) {
-        let side = self.active;
+        let side = self.baggage.errand.map_or(self.active, |(side, _)| side);
         let Some(peer) = self.peers.get_mut(side) else { return };
         peer.lost = true;
         let key = peer.key;
@@ -122,7 +126,9 @@ impl Session {
 /// Not about this client alone.
 fn is_about_the_server(error: &LoginError) -> bool {
     match error {
-        LoginError::Refused(frame) => error_field(frame, b'C').is_some_and(|code| code.starts_with(b"57P")),
+        LoginError::Refused(frame) | LoginError::Dismissed(frame) => {
+            error_field(frame, b'C').is_some_and(|code| code.starts_with(b"57P"))
+        }
         LoginError::NoPassword | LoginError::Method => false,
         _ => true,
     }

@@ -21,11 +21,15 @@ pub struct Peer {
     pub broken: bool,
     /// It has closed, or reading failed.
     pub lost: bool,
+    /// It takes COPY data, and ignores Sync and Flush meanwhile.
+    pub copies_in: bool,
+    /// It has said why it ends the connection.
+    pub said_why: bool,
 }
 
 impl Peer {
     pub fn new(channel: Channel, key: (i32, i32)) -> Self {
-        Peer { channel, batches: VecDeque::new(), key, broken: false, lost: false }
+        Peer { channel, batches: VecDeque::new(), key, broken: false, lost: false, copies_in: false, said_why: false }
     }
 
     /// How much of its output may wait: a frame that has to be read whole may be longer than the usual bound.

@@ -12,7 +12,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 
 use super::answers::{FALLBACK, class_of};
 use super::batch::{After, Batch, Care, Ending, Read, Run, Step, Voice};
@@ -55,7 +55,7 @@ impl Session {
             name.eq_ignore_ascii_case("default_transaction_isolation")
                 || (name == "options" && value.to_ascii_lowercase().replace('-', "_").contains("isolation"))
         };
-        self.login.identity.parameters.iter().any(asks)
+        self.baggage.sets_isolation() || self.login.identity.parameters.iter().any(asks)
     }
 
     pub(super) fn choose(&mut self, policy: &Policy, read: &SingleRead) -> Choice {
@@ -70,7 +70,7 @@ impl Session {
         let now = Situation {
             transaction,
             answers_under_way: self.owes(self.active),
-            pinned: self.pinned,
+            pinned: self.baggage.pin(),
             fresh: match self.worker.context.config.reads.freshness {
                 Freshness::Any => true,
                 Freshness::Session => ledger.applied() >= self.last_write,
@@ -165,7 +165,7 @@ impl Session {
     fn may_sample(&self, policy: &Policy, read: &SingleRead) -> bool {
         use routing::Transaction::{Clean, None, Read};
         let standing = self.standing(policy);
-        !self.pinned
+        self.baggage.is_light()
             && matches!(standing, None | Clean | Read)
             && !(standing != None && (self.transaction.is_one_snapshot() || movable_in(read, standing).is_err()))
             && self.worker.context.ledger.state() == LinkState::Running
@@ -226,6 +226,11 @@ impl Session {
                 _ => return None,
             }
         }
+    }
+
+    /// Whether a BEGIN comes first.
+    pub(super) fn begins_with_begin(&self, policy: &Policy, whole: &[u8]) -> bool {
+        self.leading_begin(policy, whole).is_some()
     }
 
     /// Sends the BEGIN with a Sync of ours behind it, and holds the rest back until it has its answer.
@@ -303,10 +308,11 @@ impl Session {
     }
 
     /// A statement of pgduet's own.
-    fn tell(&mut self, side: Side, sql: &[u8], voice: Voice) {
+    pub(super) fn tell(&mut self, side: Side, sql: &[u8], voice: Voice) {
         if let Some(peer) = self.peers.get_mut(side) {
             Writer::query(&mut peer.channel.outbound, sql);
             peer.batches.push_back(Batch::own(voice));
+            self.statements.unnamed_lost(side);
         }
     }
 
@@ -320,12 +326,19 @@ impl Session {
     pub(super) fn hear_out(&mut self, side: Side) -> Result<bool, End> {
         let Some(peer) = self.peers.get_mut(side) else { return Ok(false) };
         let mut moved = false;
+        let mut heard = BytesMut::new();
+        if self.answers.frame_left > 0 {
+            return Ok(false);
+        }
         while peer.batches.front().is_some_and(|b| b.voice == Voice::Silent) {
             let inbound = &mut peer.channel.inbound;
             match Header::peek(inbound, MAX_BACKEND_MESSAGE).map_err(|_| End::Backend(side))? {
                 Some(header) if inbound.len() >= header.len => {
-                    inbound.advance(header.len);
+                    let frame = inbound.split_to(header.len);
                     moved = true;
+                    if header.tag == back::NOTIFICATION {
+                        heard.extend_from_slice(&frame);
+                    }
                     if header.tag == back::READY_FOR_QUERY {
                         peer.batches.pop_front();
                     }
@@ -333,7 +346,19 @@ impl Session {
                 _ => break,
             }
         }
+        self.pass_between(&heard);
         Ok(moved)
+    }
+
+    /// A word of the side that is not active: behind all that was approved, which ends with a whole frame.
+    fn pass_between(&mut self, frames: &[u8]) {
+        if frames.is_empty() {
+            return;
+        }
+        if let Some(peer) = self.peers.get_mut(self.active) {
+            self.answers.seal(&mut peer.channel.inbound, &mut self.client.outbound);
+        }
+        self.client.outbound.extend_from_slice(frames);
     }
 
     // ---- when the secondary fails

@@ -1,5 +1,6 @@
 //! A text of one or more statements, ready to be sent: what it becomes on the primary, and what each answer means.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use super::batch::{After, Heard, Run};
@@ -14,8 +15,10 @@ use crate::sql::{Fingerprint, KeyValue, Kind, Rewritten, Statement, calls_any, c
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mark {
     Nothing,
-    /// The session now has state that only its primary connection has.
-    Pins,
+    /// The session may now have state that only its connection to the primary has.
+    Unsettles,
+    /// The same, by a setting of this name.
+    Custom(String),
     /// A temporary relation of this name, if the name could be read.
     Temporary(Option<String>),
     SearchPath,
@@ -34,6 +37,8 @@ pub struct Part {
     pub footprint: Footprint,
     pub class: Class,
     pub fingerprint: Fingerprint,
+    /// The statement that an EXECUTE runs.
+    pub executes: Option<Vec<u8>>,
     /// Why it is an uncaptured write, if it is one.
     pub uncaptured: Option<&'static str>,
     /// It may write anything, and the server is asked what it wrote.
@@ -90,7 +95,11 @@ impl Resolved {
                     lasting: false,
                 });
             }
+            let calls = called(&action, statement, text, writers);
             let mut part = part(statement, text, names.reading, action, &mut insertions);
+            if part.mark == Mark::Nothing {
+                part.mark = calls;
+            }
             if part.is_known() && calls_any(text.get(statement.span.clone()).unwrap_or_default(), writers) {
                 part.opaque = Some(Opaque::Anywhere("it calls a volatile function of the user's own"));
             }
@@ -117,10 +126,11 @@ impl Resolved {
             cut: Cut::Nothing,
             touches: Touches::None,
             after: After::Nothing,
-            mark: Mark::Pins,
+            mark: Mark::Unsettles,
             footprint: Footprint::Any,
             class: Class::Other,
             fingerprint: Fingerprint(0),
+            executes: None,
             uncaptured: Some("its quoting cannot be told under this client_encoding or standard_conforming_strings"),
             opaque: None,
             watched: false,
@@ -133,6 +143,11 @@ impl Resolved {
         self.parts.first()
     }
 
+    /// It opens a transaction, and does nothing else.
+    pub fn begins(&self) -> bool {
+        self.parts.len() == 1 && self.only().is_some_and(|part| matches!(part.after, After::Control(Control::Begin(_))))
+    }
+
     /// What the text leaves in a transaction around it.
     pub fn footprint(&self) -> Footprint {
         self.parts.iter().map(|p| p.footprint).max().unwrap_or_default()
@@ -140,6 +155,14 @@ impl Resolved {
 
     /// The runs that a simple query's answer consists of.
     pub fn runs(&self) -> impl Iterator<Item = Run> + '_ {
+        self.runs_with(|_| None)
+    }
+
+    /// The same; `executed` says what an EXECUTE runs, if that is captured.
+    pub fn runs_with<'a>(
+        &'a self,
+        executed: impl Fn(&Part) -> Option<Rc<Resolved>> + 'a,
+    ) -> impl Iterator<Item = Run> + 'a {
         let last = self.parts.len().saturating_sub(1);
         self.parts.iter().enumerate().flat_map(move |(at, part)| {
             let run = Run {
@@ -148,6 +171,10 @@ impl Resolved {
                 after: part.after.clone(),
                 reports_commit: at == last,
                 heard: Heard::AtOnce,
+            };
+            let run = match executed(part) {
+                Some(executed) => run.captured_like(&executed),
+                None => run,
             };
             match part.watched {
                 true => opaque::watched(run).into_iter().collect(),
@@ -179,6 +206,7 @@ fn part(
         footprint: footprint(statement, text, &action),
         class: Class::Other,
         fingerprint: statement.fingerprint,
+        executes: executes(statement, text),
         uncaptured: None,
         opaque: None,
         watched: false,
@@ -262,6 +290,13 @@ fn after(statement: &Statement, text: &[u8]) -> After {
     }
 }
 
+fn executes(statement: &Statement, text: &[u8]) -> Option<Vec<u8>> {
+    match &statement.kind {
+        Kind::Execute(span) => Some(folded(text.get(span.clone())?)),
+        _ => None,
+    }
+}
+
 /// A name as the server stores it.
 fn folded(name: &[u8]) -> Vec<u8> {
     match name.strip_prefix(b"\"").and_then(|n| n.strip_suffix(b"\"")) {
@@ -283,9 +318,16 @@ fn mark(statement: &Statement, text: &[u8], reading: Reading) -> Mark {
         Kind::Set { name, .. } | Kind::Reset(name) if is_word(text, name, ROUTING_KEY) => Mark::Nothing,
         // Undone at the transaction's end, and its reads stay on the primary up to then: see `footprint`.
         Kind::Set { local: true, .. } | Kind::SetRole { local: true } => Mark::Nothing,
-        Kind::Set { .. } | Kind::Reset(_) | Kind::ResetAll | Kind::DiscardAll | Kind::Listen => Mark::Pins,
-        Kind::SetRole { .. } | Kind::SetSessionAuthorization { .. } | Kind::SetSessionCharacteristics(_) => Mark::Pins,
-        Kind::DeclareCursor { hold: true, .. } => Mark::Pins,
+        Kind::Set { name, .. } => {
+            Mark::Custom(String::from_utf8_lossy(&folded(text.get(name.clone()).unwrap_or_default())).into())
+        }
+        Kind::Reset(_) | Kind::ResetAll | Kind::DiscardAll | Kind::Discard => Mark::Unsettles,
+        Kind::SetRole { .. } | Kind::SetSessionAuthorization { .. } | Kind::SetSessionCharacteristics(_) => {
+            Mark::Unsettles
+        }
+        Kind::DeclareCursor { hold: true, .. } => Mark::Unsettles,
+        // Inside, anything may be set.
+        Kind::Do | Kind::Call | Kind::Execute(_) | Kind::Other => Mark::Unsettles,
         _ => Mark::Nothing,
     }
 }
@@ -317,6 +359,35 @@ fn temporary_name(statement: &Statement, text: &[u8]) -> Option<String> {
         Some(quoted) => Some(quoted.trim_end_matches('"').replace("\"\"", "\"")),
         None => Some(bare.to_lowercase()),
     }
+}
+
+/// What a function that it calls may do to the session: one of the user's own anything, `set_config` what its name says.
+fn called(action: &Action, statement: &Statement, text: &[u8], writers: &HashSet<String>) -> Mark {
+    if matches!(action, Action::Read(Ok(_))) {
+        return Mark::Nothing;
+    }
+    let text = text.get(statement.span.clone()).unwrap_or_default();
+    match set_config_name(text) {
+        Some(name) => Mark::Custom(name),
+        None if calls_any(text, writers) || contains(text, b"pg_settings") || contains(text, b"advisory") => {
+            Mark::Unsettles
+        }
+        None => Mark::Nothing,
+    }
+}
+
+/// The setting that a call of `set_config` names, empty where it is not a plain constant.
+fn set_config_name(text: &[u8]) -> Option<String> {
+    const CALL: &[u8] = b"set_config";
+    let at = text.windows(CALL.len()).position(|w| w.eq_ignore_ascii_case(CALL))?;
+    let rest = String::from_utf8_lossy(text.get(at + CALL.len()..)?);
+    let argument = rest.trim_start().strip_prefix('(')?.trim_start();
+    let name = argument.strip_prefix('\'').and_then(|a| a.split_once('\'')).map_or("", |(name, _)| name);
+    Some(name.to_owned())
+}
+
+fn contains(text: &[u8], word: &[u8]) -> bool {
+    text.windows(word.len()).any(|w| w.eq_ignore_ascii_case(word))
 }
 
 const ROUTING_KEY: &str = "pgduet.key";

@@ -59,6 +59,11 @@ impl Prepared {
         KEPT + 2 * self.name.len() + self.sql.len() + self.types.len()
     }
 
+    /// What it meant when it was last looked at.
+    pub fn meaning(&self) -> Option<Rc<Resolved>> {
+        self.resolved.borrow().clone()
+    }
+
     pub fn there(&self, side: Side) -> There {
         self.there.borrow().get(side).clone()
     }
@@ -97,8 +102,9 @@ impl Statements {
     }
 
     /// Takes back a [`Statements::put`] whose Parse failed.
+    /// A Parse of the unnamed one destroys its former before it fails.
     pub fn undo(&mut self, name: &[u8], former: Option<Rc<Prepared>>) {
-        match former {
+        match former.filter(|_| !name.is_empty()) {
             Some(former) => self.put(former),
             None => self.remove(name),
         };
@@ -113,6 +119,30 @@ impl Statements {
     /// The backend's connection is gone, and with it all that was prepared there.
     pub fn lost(&mut self, side: Side) {
         self.by_name.values().for_each(|s| s.set_there(side, None));
+    }
+
+    /// The client's simple query destroys the unnamed statement and the unnamed portal.
+    pub fn unnamed_gone(&mut self) {
+        self.remove(b"");
+        self.close_portal(b"");
+    }
+
+    /// A simple query on this side has destroyed what stood under the empty name there.
+    pub fn unnamed_lost(&mut self, side: Side) {
+        if let Some(unnamed) = self.by_name.get(&b""[..]) {
+            unnamed.set_there(side, None);
+        }
+    }
+
+    /// Those that a backend has in another form than the client's own.
+    pub fn rewritten(&self, side: Side) -> Vec<Rc<Prepared>> {
+        let is_rewritten = |s: &&Rc<Prepared>| s.there(side).is_some_and(|there| *there != *s.sql);
+        self.by_name.values().filter(is_rewritten).cloned().collect()
+    }
+
+    /// Names may mean other tables from here on.
+    pub fn forget_meanings(&self) {
+        self.by_name.values().for_each(|s| *s.resolved.borrow_mut() = None);
     }
 
     pub fn clear(&mut self) {

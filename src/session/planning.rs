@@ -1,0 +1,196 @@
+//! Requests in a phase with capture: what is looked at together, and which side it is sent to.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+use super::answers::class_of;
+use super::batch::{After, Batch, Care, Ending, Step};
+use super::owed;
+use super::requests::Took;
+use super::resolved::Resolved;
+use super::tally::Class;
+use super::transaction::{Control, Status};
+use super::{End, Session};
+use crate::routing::Policy;
+use crate::wire::{HEADER, Header, Writer, front};
+
+/// Messages up to a Sync are planned together if they are no more than this, bytes; a longer batch goes to the primary as it comes.
+const GATHERED: usize = 64 << 10;
+
+/// How the messages up to a Sync are sent.
+enum Gathered {
+    NotYet,
+    /// Too long, or flushed half-way: one message after the other, to the primary.
+    Apart,
+    /// Bytes up to and with the Sync.
+    Together(usize),
+}
+
+impl Session {
+    pub(super) fn plan(&mut self, policy: &Arc<Policy>, header: Header) -> Result<Took, End> {
+        // From here on messages are taken apart: what was approved before goes first.
+        self.seal_requests();
+        if self.transaction.lives_on_secondary() {
+            return self.plan_there(policy, header);
+        }
+        let calm = !self.owes(self.active);
+        if !calm && self.waits_for_begin(policy) {
+            return Ok(Took::NeedsMore);
+        }
+        if header.tag == front::QUERY {
+            return match self.client.inbound.len() >= header.len {
+                true => self.plan_query(policy, header),
+                false => Ok(Took::NeedsMore),
+            };
+        }
+        if calm && header.tag != front::FUNCTION_CALL {
+            return match self.gather() {
+                Gathered::NotYet => Ok(Took::NeedsMore),
+                Gathered::Apart => self.send_one(policy, header),
+                Gathered::Together(len) => self.plan_gathered(policy, len),
+            };
+        }
+        self.send_one(policy, header)
+    }
+
+    pub(super) fn seal_requests(&mut self) {
+        if let Some(peer) = self.peers.get_mut(self.active) {
+            self.requests.seal(&mut self.client.inbound, &mut peer.channel.outbound);
+        }
+    }
+
+    pub(super) fn resolve(&self, policy: &Policy, sql: &[u8]) -> Resolved {
+        Resolved::new(sql, policy, &self.names, &mut self.worker.verdicts.borrow_mut(), None)
+    }
+
+    /// A simple query for the primary, with what has to stand around its statements.
+    fn resolve_query(&self, policy: &Policy, sql: &[u8]) -> Resolved {
+        let open = self.transaction.status != Status::Idle;
+        Resolved::new(sql, policy, &self.names, &mut self.worker.verdicts.borrow_mut(), Some(open))
+    }
+
+    fn plan_query(&mut self, policy: &Arc<Policy>, header: Header) -> Result<Took, End> {
+        let frame = self.client.inbound.get(..header.len).unwrap_or_default();
+        let sql = frame.get(HEADER..header.len - 1).unwrap_or_default();
+        let resolved = self.resolve_query(policy, sql);
+        if self.asks_first(policy, &resolved) {
+            return Ok(Took::NeedsMore);
+        }
+        let choice = resolved.read.as_ref().map(|read| self.choose(policy, read));
+        if let Some(choice) = choice.filter(|c| c.side != policy.primary())
+            && self.peers.get(choice.side).is_none()
+        {
+            return Ok(Took::Needs(choice.side));
+        }
+        if choice.is_some_and(|c| self.carries_first(policy, c)) {
+            return Ok(Took::NeedsMore);
+        }
+        self.statements.unnamed_gone();
+        let frame = self.client.inbound.split_to(header.len);
+        let sql = frame.get(HEADER..header.len - 1).unwrap_or_default();
+        self.mark(&resolved, sql, false);
+        let side = choice.map_or(policy.primary(), |c| c.side);
+        self.settle_on(side, policy);
+        let ending = Ending::Query { steps: resolved.runs().count() };
+        let mut batch = Batch::new(class_of(&resolved.parts), Care::Frames, ending);
+        batch.footprint = resolved.footprint();
+        batch.line = self.line_of(&resolved, sql);
+        batch.begins = resolved.only().is_some_and(|part| matches!(part.after, After::Control(Control::Begin(_))));
+        batch.steps.extend(resolved.runs_with(|part| self.executed(part)).map(Step::Run));
+        batch.read = choice
+            .zip(resolved.read.as_ref())
+            .map(|(choice, read)| self.read(policy, choice, read, sql, &frame, &frame));
+        if batch.read.as_ref().is_some_and(|r| r.replay.is_none() && r.sample.is_none()) {
+            batch.care = Care::End;
+        }
+        batch.rewritten.clone_from(&resolved.rewritten);
+        self.active = side;
+        let Some(peer) = self.peers.get_mut(side) else { return Ok(Took::NeedsMore) };
+        match &resolved.text {
+            Some(text) => Writer::query(&mut peer.channel.outbound, text),
+            None => peer.channel.outbound.extend_from_slice(&frame),
+        }
+        owed::expect_query(&mut peer.batches, batch);
+        Ok(Took::It)
+    }
+
+    /// Where the next Sync is, in a calm session.
+    fn gather(&self) -> Gathered {
+        let max = self.worker.context.config.clients.max_message_bytes;
+        let (mut at, mut not_yet) = (0, Gathered::NotYet);
+        loop {
+            let rest = self.client.inbound.get(at..).unwrap_or_default();
+            match Header::peek(rest, max) {
+                Ok(Some(header)) if at + header.len > GATHERED => return Gathered::Apart,
+                Ok(Some(header)) if rest.len() < header.len => return not_yet,
+                Ok(Some(header)) => {
+                    at += header.len;
+                    match header.tag {
+                        front::SYNC => return Gathered::Together(at),
+                        front::PARSE | front::BIND | front::DESCRIBE | front::EXECUTE | front::CLOSE => {}
+                        // The client may wait for answers before it sends more. If the Sync is here already it does not.
+                        front::FLUSH => not_yet = Gathered::Apart,
+                        _ => return Gathered::Apart,
+                    }
+                }
+                Ok(None) => return not_yet,
+                Err(_) => return Gathered::Apart,
+            }
+        }
+    }
+
+    /// Messages up to a Sync, all here, in a calm session: one read may move, all else goes to the primary.
+    fn plan_gathered(&mut self, policy: &Arc<Policy>, len: usize) -> Result<Took, End> {
+        let whole = self.client.inbound.split_to(len);
+        if self.asks_first_for(policy, &whole) {
+            self.put_back(&whole);
+            return Ok(Took::NeedsMore);
+        }
+        if let Some(opening) = self.opening(policy, &whole) {
+            self.send_opening(policy, &opening, &whole)?;
+            return Ok(Took::It);
+        }
+        let single = self.single_read(policy, &whole);
+        let choice = single.as_ref().map(|s| self.choose(policy, &s.read));
+        let side = choice.map_or(policy.primary(), |c| c.side);
+        if self.peers.get(side).is_none() {
+            self.put_back(&whole);
+            return Ok(Took::Needs(side));
+        }
+        if choice.is_some_and(|c| self.carries_first(policy, c)) {
+            self.put_back(&whole);
+            return Ok(Took::NeedsMore);
+        }
+        self.active = side;
+        self.settle_on(side, policy);
+        if let (Some(choice), Some(single)) = (choice, single) {
+            let request = single.request(&whole);
+            let read = self.read(policy, choice, &single.read, &single.statement.sql, &request, &whole);
+            let mut batch = Batch::new(Class::Read, Care::Frames, Ending::Open);
+            batch.read = Some(read);
+            if let Some(peer) = self.peers.get_mut(side) {
+                peer.batches.push_back(batch);
+            }
+        }
+        self.send_frames(policy, &whole)?;
+        Ok(Took::It)
+    }
+
+    pub(super) fn send_frames(&mut self, policy: &Arc<Policy>, frames: &[u8]) -> Result<(), End> {
+        let mut rest = frames;
+        while let Ok(Some(header)) = Header::peek(rest, usize::MAX) {
+            let Some((frame, tail)) = rest.split_at_checked(header.len) else { break };
+            self.send_frame(policy, header.tag, frame)?;
+            rest = tail;
+        }
+        Ok(())
+    }
+
+    pub(super) fn put_back(&mut self, whole: &[u8]) {
+        let mut again = BytesMut::with_capacity(whole.len() + self.client.inbound.len());
+        again.extend_from_slice(whole);
+        again.extend_from_slice(&self.client.inbound);
+        self.client.inbound = again;
+    }
+}

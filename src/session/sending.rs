@@ -1,0 +1,287 @@
+//! Messages of the extended protocol, one by one, to the active side: statements in the form that it has to have there.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::batch::{After, Batch, Care, Ending, Heard, Run, Step, Voice};
+use super::opaque::can_be_watched;
+use super::owed;
+use super::requests::Took;
+use super::resolved::{Part, Resolved};
+use super::statements::Prepared;
+use super::tally::Class;
+use super::transaction::{Control, Footprint, Status};
+use super::{End, Session};
+use crate::routing::{Cut, Policy};
+use crate::side::Side;
+use crate::wire::{Bind, CloseOrDescribe, HEADER, Header, Parse, ResultFormats, Writer, front};
+
+impl Session {
+    /// One message of the extended protocol (or a function call), to the active side.
+    pub(super) fn send_one(&mut self, policy: &Arc<Policy>, header: Header) -> Result<Took, End> {
+        if self.client.inbound.len() < header.len {
+            return Ok(Took::NeedsMore);
+        }
+        let frame = self.client.inbound.split_to(header.len);
+        self.send_frame(policy, header.tag, &frame)?;
+        Ok(Took::It)
+    }
+
+    pub(super) fn send_frame(&mut self, policy: &Arc<Policy>, tag: u8, frame: &[u8]) -> Result<(), End> {
+        let malformed = || End::Violation("invalid message format".into());
+        self.open_batch(tag);
+        match tag {
+            front::PARSE => self.send_parse(policy, Parse::read(frame).ok_or_else(malformed)?),
+            front::BIND => self.send_bind(policy, Bind::read(frame).ok_or_else(malformed)?, frame),
+            front::DESCRIBE => self.send_describe(policy, CloseOrDescribe::read(frame).ok_or_else(malformed)?, frame),
+            front::CLOSE => self.send_close(CloseOrDescribe::read(frame).ok_or_else(malformed)?, frame),
+            front::EXECUTE => self.send_execute(policy, frame).ok_or_else(malformed)?,
+            front::SYNC => {
+                self.put(frame);
+                self.batch(|b| b.ending = Ending::Sync);
+            }
+            front::FUNCTION_CALL => {
+                let fingerprint = crate::sql::Fingerprint(0);
+                self.worker.context.count_uncaptured(
+                    fingerprint,
+                    b"function call",
+                    "a function call may write anything",
+                );
+                self.put(frame);
+                let mut call = Batch::new(Class::Other, Care::Frames, Ending::Query { steps: 0 });
+                call.footprint = Footprint::Any;
+                if let Some(peer) = self.peers.get_mut(self.active) {
+                    owed::expect_query(&mut peer.batches, call);
+                }
+            }
+            _ => self.put(frame),
+        }
+        Ok(())
+    }
+
+    /// The batch that a message joins; a new one where the last is complete.
+    fn open_batch(&mut self, tag: u8) {
+        let Some(peer) = self.peers.get_mut(self.active) else { return };
+        if tag != front::FUNCTION_CALL && !peer.batches.back().is_some_and(Batch::is_open) {
+            peer.batches.push_back(Batch::new(Class::Other, Care::Frames, Ending::Open));
+        }
+    }
+
+    fn put(&mut self, frame: &[u8]) {
+        if let Some(peer) = self.peers.get_mut(self.active) {
+            peer.channel.outbound.extend_from_slice(frame);
+        }
+    }
+
+    pub(super) fn batch(&mut self, change: impl FnOnce(&mut Batch)) {
+        if let Some(batch) = self.peers.get_mut(self.active).as_mut().and_then(|p| p.batches.back_mut()) {
+            change(batch);
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        self.batch(|b| b.steps.push_back(step));
+    }
+
+    fn send_parse(&mut self, policy: &Arc<Policy>, parse: Parse<'_>) {
+        let prepared = Rc::new(Prepared::new(parse.name, parse.sql, parse.types));
+        let side = self.active;
+        let text = self.text_for(policy, &prepared, side);
+        if let Some(peer) = self.peers.get_mut(side) {
+            Writer::parse(&mut peer.channel.outbound, parse.name, &text, parse.types);
+        }
+        self.captures_statements |= *text != *prepared.sql;
+        prepared.set_there(side, Some(text));
+        let undo = self.statements.put(Rc::clone(&prepared));
+        self.step(Step::Parse { injected: false, name: parse.name.to_vec(), undo });
+    }
+
+    /// The text that a statement has to have on a side: the client's own on the secondary, the captured one on the primary.
+    fn text_for(&self, policy: &Policy, prepared: &Prepared, side: Side) -> Rc<[u8]> {
+        if side != policy.primary() {
+            return Rc::clone(&prepared.sql);
+        }
+        let resolved = prepared.resolved(policy.generation, |sql| self.resolve(policy, sql));
+        resolved.text.as_ref().map_or_else(|| Rc::clone(&prepared.sql), Rc::clone)
+    }
+
+    /// Makes sure that the active side has the statement in the form that is wanted now.
+    fn ensure(&mut self, policy: &Arc<Policy>, prepared: &Rc<Prepared>) {
+        let side = self.active;
+        let wanted = self.text_for(policy, prepared, side);
+        let there = prepared.there(side);
+        if there.as_ref().is_some_and(|t| Rc::ptr_eq(t, &wanted) || **t == *wanted) {
+            return;
+        }
+        let Some(peer) = self.peers.get_mut(side) else { return };
+        if !prepared.name.is_empty() {
+            Writer::close_statement(&mut peer.channel.outbound, &prepared.name);
+            self.step(Step::Close { injected: true });
+        }
+        if let Some(peer) = self.peers.get_mut(side) {
+            Writer::parse(&mut peer.channel.outbound, &prepared.name, &wanted, &prepared.types);
+        }
+        self.step(Step::Parse { injected: true, name: prepared.name.clone(), undo: None });
+        self.captures_statements |= *wanted != *prepared.sql;
+        prepared.set_there(side, Some(wanted));
+    }
+
+    /// What a prepared statement's rows lose on the active side, and whether it is a write.
+    pub(super) fn resolved(&self, policy: &Policy, prepared: &Prepared) -> Rc<Resolved> {
+        prepared.resolved(policy.generation, |sql| self.resolve(policy, sql))
+    }
+
+    /// Capture has ended: what was prepared for it gets the client's own text again, before anything passes unread.
+    pub(super) fn restore_statements(&mut self) {
+        let side = self.active;
+        if !std::mem::take(&mut self.captures_statements) {
+            return;
+        }
+        let rewritten = self.statements.rewritten(side);
+        if rewritten.is_empty() {
+            return;
+        }
+        self.seal_requests();
+        let Some(peer) = self.peers.get_mut(side) else { return };
+        let out = &mut peer.channel.outbound;
+        for prepared in rewritten {
+            Writer::close_statement(out, &prepared.name);
+            Writer::parse(out, &prepared.name, &prepared.sql, &prepared.types);
+            prepared.set_there(side, Some(Rc::clone(&prepared.sql)));
+        }
+        Writer::empty(out, front::SYNC);
+        peer.batches.push_back(Batch::own(Voice::Silent));
+    }
+
+    /// What an EXECUTE runs, if the protocol has prepared it, and the primary has it in its captured form.
+    pub(super) fn executed(&self, part: &Part) -> Option<Rc<Resolved>> {
+        let prepared = self.statements.get(part.executes.as_ref()?)?;
+        let there = prepared.there(self.primary())?;
+        prepared.meaning().filter(|known| known.text.as_ref().is_some_and(|text| **text == *there))
+    }
+
+    fn cut_of(&self, policy: &Policy, prepared: Option<&Rc<Prepared>>) -> Cut {
+        let resolved = prepared.filter(|_| self.active == policy.primary()).map(|p| self.resolved(policy, p));
+        resolved.as_ref().and_then(|r| r.only()).map_or(Cut::Nothing, |part| part.cut)
+    }
+
+    fn send_bind(&mut self, policy: &Arc<Policy>, bind: Bind<'_>, frame: &[u8]) {
+        let prepared = self.statements.get(bind.statement).cloned();
+        match &prepared {
+            Some(prepared) => self.ensure(policy, prepared),
+            None => self.is_elsewhere(bind.statement),
+        }
+        match self.cut_of(policy, prepared.as_ref()) {
+            Cut::Nothing => self.put(frame),
+            cut => {
+                let formats = if cut == Cut::Rows { ResultFormats::None } else { ResultFormats::OneMore };
+                if let Some(peer) = self.peers.get_mut(self.active) {
+                    bind.write(&mut peer.channel.outbound, formats);
+                }
+            }
+        }
+        self.step(Step::Bind);
+        match prepared {
+            Some(prepared) => self.statements.bind(bind.portal, prepared),
+            None => self.statements.close_portal(bind.portal),
+        }
+    }
+
+    /// A Bind of a statement that the protocol has not prepared: SQL has, or nobody.
+    fn is_elsewhere(&mut self, name: &[u8]) {
+        if !name.is_empty() {
+            let reason = "a statement prepared in SQL is not captured yet";
+            self.worker.context.count_uncaptured(
+                crate::sql::Fingerprint(0),
+                b"execute of a statement prepared in SQL",
+                reason,
+            );
+            return;
+        }
+        // The client's last simple query has destroyed it, on the other side perhaps.
+        if let Some(peer) = self.peers.get_mut(self.active) {
+            Writer::close_statement(&mut peer.channel.outbound, b"");
+            self.step(Step::Close { injected: true });
+        }
+    }
+
+    fn send_describe(&mut self, policy: &Arc<Policy>, what: CloseOrDescribe<'_>, frame: &[u8]) {
+        let prepared = match what {
+            CloseOrDescribe::Statement(name) => {
+                let prepared = self.statements.get(name).cloned();
+                if let Some(prepared) = &prepared {
+                    self.ensure(policy, prepared);
+                }
+                prepared
+            }
+            CloseOrDescribe::Portal(name) => self.statements.portal(name).cloned(),
+        };
+        let cut = self.cut_of(policy, prepared.as_ref());
+        self.put(frame);
+        self.step(Step::Describe { cut });
+    }
+
+    fn send_close(&mut self, what: CloseOrDescribe<'_>, frame: &[u8]) {
+        match what {
+            CloseOrDescribe::Statement(name) => {
+                self.statements.remove(name);
+            }
+            CloseOrDescribe::Portal(name) => self.statements.close_portal(name),
+        }
+        self.put(frame);
+        self.step(Step::Close { injected: false });
+    }
+
+    fn send_execute(&mut self, policy: &Arc<Policy>, frame: &[u8]) -> Option<()> {
+        let (portal, _) = crate::wire::cstr(frame.get(HEADER..)?)?;
+        let mut run = Run::plain();
+        let prepared = self.statements.portal(portal).cloned();
+        let resolved = prepared.as_ref().map(|p| self.resolved(policy, p));
+        let footprint = resolved.as_ref().map_or(Footprint::Any, |r| r.footprint());
+        self.batch(|b| b.footprint = b.footprint.max(footprint));
+        let watched = resolved.as_ref().is_some_and(|r| self.is_watched(policy, r));
+        if let (Some(prepared), Some(resolved)) = (&prepared, &resolved) {
+            self.mark(resolved, &prepared.sql, watched);
+            self.set_on_primary_too(resolved, &prepared.sql);
+            self.count_there(resolved);
+            let line = self.line_of(resolved, &prepared.sql);
+            self.batch(|b| b.line = b.line.or(line));
+            if let Some(part) = resolved.only() {
+                run.cut = self.cut_of(policy, Some(prepared));
+                run.touches = part.touches;
+                run.after = part.after.clone();
+                let class = if watched { Class::Write } else { part.class };
+                let begins = matches!(part.after, After::Control(Control::Begin(_)));
+                self.batch(|b| {
+                    b.class = class;
+                    b.begins |= begins;
+                });
+            }
+        }
+        if watched {
+            self.look_before();
+            run.heard = Heard::Later;
+        }
+        match run.cut {
+            // A statement without rows runs to its end whatever the row limit says; with capture's rows it would be suspended.
+            Cut::Rows => {
+                if let Some(peer) = self.peers.get_mut(self.active) {
+                    Writer::execute(&mut peer.channel.outbound, portal, 0);
+                }
+            }
+            _ => self.put(frame),
+        }
+        self.step(Step::Run(run));
+        if watched {
+            self.look_after();
+        }
+        Some(())
+    }
+
+    /// Whether the server is to be asked what a statement writes.
+    fn is_watched(&self, policy: &Policy, resolved: &Resolved) -> bool {
+        let open = self.transaction.status != Status::Idle;
+        let opaque = resolved.only().and_then(|part| part.opaque);
+        self.active == policy.primary() && opaque.is_some_and(|opaque| can_be_watched(opaque, open, true))
+    }
+}
