@@ -35,6 +35,8 @@ pub struct Channel {
     eof: bool,
     /// The socket itself may hold bytes that were written and not sent.
     unflushed: bool,
+    /// Nothing will be written any more, and the peer has not been told yet.
+    finishing: bool,
 }
 
 impl Channel {
@@ -46,6 +48,7 @@ impl Channel {
             bulk: false,
             eof: false,
             unflushed: false,
+            finishing: false,
         }
     }
 
@@ -85,7 +88,12 @@ impl Channel {
 
     /// Whether anything that was written is still here.
     pub fn has_unsent(&self) -> bool {
-        self.unflushed || !self.outbound.is_empty()
+        self.unflushed || self.finishing || !self.outbound.is_empty()
+    }
+
+    /// Behind what was written, the peer is to find the end of the stream. What it has to say can still be read.
+    pub fn finish(&mut self) {
+        self.finishing = true;
     }
 
     /// Reads what is there, once. Ready: bytes arrived, or the peer closed (see [`Channel::is_closed`]).
@@ -162,12 +170,18 @@ impl Channel {
         }
     }
 
-    /// Sends what the socket itself still holds, as far as it goes; the caller is woken for the rest.
+    /// Sends what the socket itself still holds, and the end of the stream if that is due, as far as it goes; the caller is woken for the rest.
     fn push_out(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if self.unflushed
             && let Poll::Ready(done) = Pin::new(&mut self.socket).poll_flush(cx)
         {
             self.unflushed = false;
+            done?;
+        }
+        if self.finishing
+            && let Poll::Ready(done) = Pin::new(&mut self.socket).poll_shutdown(cx)
+        {
+            self.finishing = false;
             done?;
         }
         Ok(())

@@ -1,8 +1,10 @@
 //! Accepting sockets, and going on when that fails.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
@@ -14,6 +16,19 @@ const PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// While as many connections are in their start-up as may be, so often is looked whether one has left it.
 const LOOK: Duration = Duration::from_millis(10);
+/// Connections that the kernel may keep for the acceptor; its own limit (somaxconn) may be lower. One that finds no room tries again after a second.
+const BACKLOG: i32 = 4096;
+
+/// A socket that clients connect to. Port 0 is a free one.
+pub(super) fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    // The port of a process that has just ended can be had at once.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
 
 /// How accepting goes. Logged when it changes, not each time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

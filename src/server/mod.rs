@@ -42,8 +42,7 @@ impl Server {
     pub fn start(context: Arc<Context>) -> io::Result<Server> {
         let clients = context.config.clients.max_connections;
         let load = Arc::new(Load::new(load::raise_descriptors(clients), clients));
-        let listener = std::net::TcpListener::bind(context.config.listen)?;
-        listener.set_nonblocking(true)?;
+        let listener = accept::listen(context.config.listen)?;
         let address = listener.local_addr()?;
         let (mut queues, mut threads) = (Vec::new(), Vec::new());
         for number in 0..context.config.workers.max(1) {
@@ -126,8 +125,10 @@ fn work(context: Arc<Context>, mut sockets: mpsc::Receiver<std::net::TcpStream>,
     runtime.block_on(sessions);
 }
 
+/// What a start-up and a session need is allocated apart, and each given back at its end: an idle client costs what a session needs to wait, and
+/// not what a start-up with TLS once needed.
 async fn serve(worker: Rc<Worker>, stream: std::net::TcpStream, load: &Load) {
-    let session = start(worker, stream).await;
+    let session = Box::pin(start(worker, stream)).await.map(Box::new);
     load.started();
     if let Some(session) = session {
         let end = session.run().await;
@@ -139,4 +140,24 @@ async fn start(worker: Rc<Worker>, stream: std::net::TcpStream) -> Option<sessio
     let stream = TcpStream::from_std(stream).ok()?;
     tune(&stream).ok()?;
     session::begin(worker, stream).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The size of what an async function waits in.
+    fn size<A, F: Future>(_: impl FnOnce(A) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn an_idle_client_waits_in_little_room() {
+        type Given = (Rc<Worker>, std::net::TcpStream, &'static Load);
+        let task = size(|(worker, stream, load): Given| serve(worker, stream, load));
+        let session = size_of::<session::Session>();
+        let run = size(|session: Box<session::Session>| session.run());
+        println!("a task: {task} bytes; a session: {session}; its run: {run}");
+        assert!(task + session <= 2560, "a client waits in {task} + {session} bytes");
+    }
 }

@@ -29,19 +29,23 @@ pub async fn begin(worker: Rc<Worker>, stream: TcpStream) -> Option<Session> {
     let mut channel = Channel::new(Socket::Tcp(stream));
     channel.keep_alive(&worker.context.config.tcp);
     let bound = worker.context.config.timeouts.startup;
-    let last_word = match tokio::time::timeout(bound, open(&worker, &mut channel)).await {
-        Ok(Ok(Some((login, slot, backend, primary)))) => {
+    let opened = tokio::select! {
+        opened = tokio::time::timeout(bound, open(&worker, &mut channel)) => opened.ok(),
+        () = worker.context.shutdown.begun() => None,
+    };
+    let last_word = match opened {
+        Some(Ok(Some((login, slot, backend, primary)))) => {
             return Some(session(worker, channel, login, slot, backend, primary));
         }
-        Ok(Ok(None)) | Ok(Err(Refusal::Silent)) => BytesMut::new(),
-        Ok(Err(Refusal::Said(notice))) => {
+        Some(Ok(None)) | Some(Err(Refusal::Silent)) => BytesMut::new(),
+        Some(Err(Refusal::Said(notice))) => {
             let mut frame = BytesMut::new();
             notice.put(&mut frame);
             frame
         }
-        Ok(Err(Refusal::Backend(frame))) => frame,
-        // As Postgres: no word to a client that never finished its start-up.
-        Err(_) => return None,
+        Some(Err(Refusal::Backend(frame))) => frame,
+        // As Postgres: no word to a client that has not finished its start-up, in time or before the process ends.
+        None => return None,
     };
     // An encrypted connection that ends without a goodbye is an error to libpq, a cancel request's too.
     channel.outbound.extend_from_slice(&last_word);

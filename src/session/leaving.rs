@@ -3,7 +3,13 @@
 //! PostgreSQL reads whatever was sent before the end of the stream, or before Terminate, and carries it out: a COMMIT that was the
 //! client's last word is done, whether or not anybody waits for the answer. So a session that has something unsent or unanswered
 //! goes on without its client: what was sent is passed on, then the backends are told in the client's place that nothing more comes, and the
-//! session ends when they have answered (or, as they do in the middle of a message, have closed).
+//! session ends when they have answered.
+//!
+//! 1. The client sends half of a message, which is passed on as it comes.
+//! 2. It leaves.
+//! 3. A Terminate would be the message's other half to the server, which would wait for more, and the session for it, for ever.
+//!
+//! So such a stream ends without a word, as the client's own did, and the server closes its connection.
 
 use bytes::BufMut;
 
@@ -47,13 +53,23 @@ impl Session {
         }
     }
 
+    /// The last of what a client left behind has just been sent. The backend may have nothing to say to it, and so nobody else would wake
+    /// the session to go on.
+    pub(super) fn has_passed_on(&self) -> bool {
+        self.leaving == Leaving::PassingOn && self.is_passed_on()
+    }
+
     fn is_passed_on(&self) -> bool {
         self.requests.approved == 0 && self.is_sent() && self.may_send()
     }
 
     fn tell_backends(&mut self) {
+        let cut_off = (self.requests.frame_left > 0).then_some(self.active);
         for side in Side::BOTH {
-            if let Some(peer) = self.peers.get_mut(side) {
+            let Some(peer) = self.peers.get_mut(side) else { continue };
+            if cut_off == Some(side) {
+                peer.channel.finish();
+            } else {
                 peer.channel.outbound.put_u8(front::TERMINATE);
                 peer.channel.outbound.put_u32(4);
             }

@@ -187,13 +187,13 @@ enum Moved {
 impl Session {
     /// Serves the client until either leaves. Dropping the future closes the connections; a transaction that is open then is rolled back by
     /// the backend, as if the client had vanished.
-    pub async fn run(mut self) -> End {
+    pub async fn run(mut self: Box<Self>) -> End {
         let end = match self.serve().await {
             Ok(never) => match never {},
             Err(_) if self.leaving != Leaving::No => End::ClientLeft,
             Err(end) => end,
         };
-        self.say_farewell(&end).await;
+        Box::pin(self.say_farewell(&end)).await;
         end
     }
 
@@ -202,7 +202,8 @@ impl Session {
             loop {
                 let answered = self.take_answers()?;
                 match self.take_requests()? {
-                    Moved::Needs(side) => self.connect(side).await?,
+                    // In a box: it is needed once or twice in a session, and would take its room for all of it.
+                    Moved::Needs(side) => Box::pin(self.connect(side)).await?,
                     Moved::Something => {}
                     Moved::Nothing if answered => {}
                     Moved::Nothing => break,
@@ -229,6 +230,7 @@ impl Session {
         moved |= self.watch_secondary(cx);
         moved |= self.heed_call(cx)?;
         moved |= self.poll_cancel(cx, moved);
+        moved |= self.has_passed_on();
         if self.worker.context.shutdown.has_begun() && self.is_calm() {
             return Poll::Ready(Err(End::Shutdown));
         }

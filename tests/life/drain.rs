@@ -86,3 +86,13 @@ fn load_balancers_hear_of_the_end_before_clients_do() {
     assert!(idle.until_closed().contains(GOODBYE));
     assert!(duo.proxy.ended().expect("an end").success());
 }
+
+#[test]
+fn whoever_has_said_nothing_yet_keeps_nobody_waiting() {
+    let mut duo = Duo::start("timeouts: { startup: 10m, drain: 10m }");
+    let mut silent: Vec<Raw> = (0..20).map(|_| Raw::connect(duo.proxy.port)).collect();
+    silent[0].send(b"\0\0");
+    assert_eq!(duo.sql("SELECT 1"), "1", "they have been accepted");
+    assert!(duo.proxy.terminate().expect("an end").success());
+    assert!(silent.iter_mut().all(|client| client.until_closed().is_empty()));
+}

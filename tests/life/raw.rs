@@ -69,16 +69,35 @@ pub const IN_TRANSACTION: &[u8] = b"Z\0\0\0\x05T";
 impl Raw {
     /// All that comes up to `end`, or until the proxy closes.
     pub fn until_closed_or(&mut self, end: &[u8]) -> Vec<u8> {
+        self.heard(end).0
+    }
+
+    /// The same, and whether the connection was reset: what was on the way may be lost then.
+    pub fn heard(&mut self, end: &[u8]) -> (Vec<u8>, bool) {
+        let (seen, ended) = self.listen(end);
+        match ended {
+            Ok(()) => (seen, false),
+            Err(e) if e.kind() == ErrorKind::ConnectionReset => (seen, true),
+            Err(e) => panic!("neither an answer nor an end: {e}, after {:?}", tail(&seen)),
+        }
+    }
+
+    /// What came, and how that ended: with `end` or a close, or with an error.
+    pub fn listen(&mut self, end: &[u8]) -> (Vec<u8>, std::io::Result<()>) {
         let mut seen = vec![];
         let mut some = vec![0; 64 << 10];
-        while !seen.ends_with(end) {
+        while end.is_empty() || !seen.ends_with(end) {
             match self.0.read(&mut some) {
                 Ok(0) => break,
                 Ok(read) => seen.extend_from_slice(&some[..read]),
-                Err(e) if e.kind() == ErrorKind::ConnectionReset => break,
-                Err(e) => panic!("neither an answer nor an end: {e}"),
+                Err(e) => return (seen, Err(e)),
             }
         }
-        seen
+        (seen, Ok(()))
     }
+}
+
+/// The end of what came, as text.
+pub fn tail(seen: &[u8]) -> String {
+    String::from_utf8_lossy(&seen[seen.len().saturating_sub(300)..]).into_owned()
 }
