@@ -2,6 +2,7 @@
 
 mod api;
 mod guard;
+mod listen;
 mod metrics;
 mod statements;
 
@@ -52,7 +53,9 @@ pub fn bind(conductor: Arc<Conductor>) -> Result<Bound, String> {
 impl Bound {
     /// Serves until the process ends.
     pub async fn serve(self) -> io::Result<()> {
-        axum::serve(TcpListener::from_std(self.listener)?, router(self.admin)).await
+        let config = self.admin.conductor.context.config.clone();
+        listen::serve(TcpListener::from_std(self.listener)?, router(self.admin), config).await;
+        Ok(())
     }
 }
 

@@ -60,6 +60,8 @@ impl Config {
                 .then(|| ("admin.token_file", "required where admin.listen is not loopback".to_owned())),
             (self.listen == self.admin.listen && self.listen.port() != 0)
                 .then(|| ("admin.listen", "the same address as listen".to_owned())),
+            (self.admin.max_connections == 0).then(|| ("admin.max_connections", "at least 1".to_owned())),
+            self.admin.request_timeout.is_zero().then(|| ("admin.request_timeout", "must be more than 0s".to_owned())),
             (self.workers == 0).then(|| ("workers", "at least 1".to_owned())),
             (self.clients.max_connections == 0).then(|| ("clients.max_connections", "at least 1".to_owned())),
             (self.clients.reserved_connections >= self.clients.max_connections)

@@ -53,6 +53,11 @@ pub struct Admin {
     pub listen: SocketAddr,
     pub token_file: Option<PathBuf>,
     pub users: Vec<String>,
+    /// Connections at once; more wait.
+    pub max_connections: usize,
+    /// For the head of a request, the silence before it included.
+    #[serde(deserialize_with = "values::duration")]
+    pub request_timeout: Duration,
 }
 
 #[derive(Clone, PartialEq, Deserialize)]
@@ -344,7 +349,13 @@ fn default_backends() -> BySide<Backend> {
 
 impl Default for Admin {
     fn default() -> Self {
-        Admin { listen: loopback(6441), token_file: None, users: vec![] }
+        Admin {
+            listen: loopback(6441),
+            token_file: None,
+            users: vec![],
+            max_connections: 128,
+            request_timeout: Duration::from_secs(10),
+        }
     }
 }
 
