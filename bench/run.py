@@ -87,6 +87,7 @@ class Bench:
         self.user = server_user()
         self.home = pathlib.Path(tempfile.mkdtemp(prefix="pgduet-bench-"))
         self.children = []
+        self.max_connections = 300
         self.give(self.home)
 
     def give(self, path):
@@ -119,7 +120,7 @@ class Bench:
         settings = {
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": "",
-            "max_connections": "300",
+            "max_connections": str(self.max_connections),
             "shared_buffers": self.options.shared_buffers,
             "max_wal_size": "8GB",
             "checkpoint_timeout": "1h",
@@ -160,7 +161,7 @@ class Bench:
         wait_until(f"{name} is ready", lambda: "ready:" in log.read_text(errors="replace"), 30)
         return {"port": port, "admin": admin, "pid": child.pid}
 
-    def pgbouncer(self, old):
+    def pgbouncer(self, old, pool=200):
         path = shutil.which("pgbouncer", path=os.environ["PATH"] + ":/usr/sbin")
         if not path:
             print("pgbouncer is not installed: left out", file=sys.stderr)
@@ -171,7 +172,7 @@ class Bench:
         config.write_text(
             f"[databases]\napp = host=127.0.0.1 port={old} dbname=app\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
             f"listen_port = {port}\nunix_socket_dir =\nauth_type = trust\nauth_file = {users}\npool_mode = session\n"
-            "max_client_conn = 1000\ndefault_pool_size = 200\n"
+            f"max_client_conn = {max(pool, 1000)}\ndefault_pool_size = {pool}\n"
         )
         child = self.spawn([path, config], "pgbouncer.log", **self.user)
         wait_until("pgbouncer accepts connections", lambda: accepts(port))
