@@ -35,20 +35,23 @@ impl Schema {
 /// Reads the schema that this connection's database has. `mirrored` says so far only what `mirror.include` and
 /// `mirror.exclude` say: see [`pair`].
 pub async fn read(connection: &Connection, mirror: &Mirror) -> Result<Schema, tokio_postgres::Error> {
-    let (tables, columns, keys, functions, writers, usual_isolation) = futures_util::try_join!(
+    let (tables, columns, keys, functions, writers, usual_isolation, declared) = futures_util::try_join!(
         read_tables(connection),
         read_columns(connection),
         read_keys(connection),
         read_functions(connection),
         read_writers(connection),
-        read_usual_isolation(connection)
+        read_usual_isolation(connection),
+        read_left_out(connection)
     )?;
     let mut tables = tables;
     let mut columns = columns;
     for table in &mut tables {
         table.columns = columns.remove(&table.oid).unwrap_or_default();
         table.key = keys.get(&table.oid).and_then(|indexes| choose_key(&table.columns, indexes)).unwrap_or_default();
-        table.mirrored = matches!(table.kind, TableKind::Plain | TableKind::Partitioned) && selected(mirror, table);
+        table.mirrored = matches!(table.kind, TableKind::Plain | TableKind::Partitioned)
+            && selected(mirror, table)
+            && !declared.contains(&table.oid);
     }
     Ok(Schema { tables, functions, writers, usual_isolation })
 }
@@ -60,6 +63,16 @@ async fn read_usual_isolation(connection: &Connection) -> Result<bool, tokio_pos
                AND NOT EXISTS (SELECT 1 FROM pg_db_role_setting s, unnest(s.setconfig) AS c \
                  WHERE c ~* '^default_transaction_isolation=' AND c !~* '=read (un)?committed$')";
     connection.query_one(sql, &[]).await?.try_get(0)
+}
+
+/// What was left out when the phase was entered stays out: it would have to be copied first.
+async fn read_left_out(connection: &Connection) -> Result<HashSet<u32>, tokio_postgres::Error> {
+    let known = connection.query_one("SELECT to_regclass('pgduet.captures') IS NOT NULL", &[]).await?;
+    if !known.try_get::<_, bool>(0)? {
+        return Ok(HashSet::new());
+    }
+    let sql = "SELECT rel FROM pgduet.captures WHERE method = 'n'";
+    connection.query(sql, &[]).await?.iter().map(|row| row.try_get(0)).collect()
 }
 
 async fn read_tables(connection: &Connection) -> Result<Vec<Table>, tokio_postgres::Error> {
@@ -204,47 +217,60 @@ fn matches(pattern: &str, name: &str) -> bool {
     ends.any(|i| rest.get(i..).is_some_and(|rest| matches(tail, rest)))
 }
 
-/// A table that is not mirrored although it was not excluded, and why.
+/// A table that is selected and cannot be carried, and why.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct LeftOut {
     pub table: String,
     pub reason: String,
 }
 
-/// Both sides' catalogs, with `mirrored` and `carry` settled.
+/// Both schemas, held against each other.
 #[derive(Clone, Debug)]
 pub struct Paired {
     pub catalogs: BySide<Arc<Catalog>>,
     pub left_out: Vec<LeftOut>,
 }
 
-/// Settles what is mirrored: selected tables that both sides have, with the same columns by name. Values of a column go in
+/// Finds what can be carried: selected tables that both sides have, with the same columns by name. Values of a column go in
 /// binary form only where both sides have the very same base type.
 pub fn pair(mut old: Schema, mut new: Schema) -> Paired {
-    let mut left_out = Vec::new();
+    let (mut on_old, mut on_new): (HashMap<u32, String>, HashMap<u32, String>) = Default::default();
     for table in &mut old.tables {
-        let twin = new.tables.iter_mut().find(|t| t.schema == table.schema && t.name == table.name);
-        match twin {
-            None if table.mirrored => left_out.push(refuse(table, "it does not exist on new")),
+        match new.tables.iter_mut().find(|t| t.schema == table.schema && t.name == table.name) {
+            Some(twin) => {
+                if let Some(reason) = pair_tables(table, twin) {
+                    on_new.insert(twin.oid, reason.clone());
+                    on_old.insert(table.oid, reason);
+                }
+            }
+            None if table.mirrored => drop(on_old.insert(table.oid, "it does not exist on new".into())),
             None => {}
-            Some(twin) => left_out.extend(pair_tables(table, twin)),
         }
     }
-    for table in new.tables.iter_mut().filter(|t| t.mirrored) {
+    for table in new.tables.iter().filter(|t| t.mirrored) {
         if !old.tables.iter().any(|t| t.schema == table.schema && t.name == table.name) {
-            left_out.push(refuse(table, "it does not exist on old"));
+            on_new.insert(table.oid, "it does not exist on old".into());
         }
     }
-    let catalogs = BySide { old: Arc::new(old.into_catalog()), new: Arc::new(new.into_catalog()) };
-    Paired { catalogs, left_out }
+    let left_out = left_out(&old, &on_old, &new, &on_new);
+    let (old, new) = (old.into_catalog().with_unpaired(on_old), new.into_catalog().with_unpaired(on_new));
+    Paired { catalogs: BySide { old: Arc::new(old), new: Arc::new(new) }, left_out }
 }
 
-fn refuse(table: &mut Table, reason: &str) -> LeftOut {
-    table.mirrored = false;
-    LeftOut { table: table.display_name(), reason: reason.to_string() }
+/// Each unpaired table once, by name.
+fn left_out(old: &Schema, on_old: &HashMap<u32, String>, new: &Schema, on_new: &HashMap<u32, String>) -> Vec<LeftOut> {
+    let mut reasons: std::collections::BTreeMap<String, String> = Default::default();
+    for (schema, unpaired) in [(old, on_old), (new, on_new)] {
+        for table in &schema.tables {
+            if let Some(reason) = unpaired.get(&table.oid) {
+                reasons.entry(table.display_name()).or_insert_with(|| reason.clone());
+            }
+        }
+    }
+    reasons.into_iter().map(|(table, reason)| LeftOut { table, reason }).collect()
 }
 
-fn pair_tables(old: &mut Table, new: &mut Table) -> Option<LeftOut> {
+fn pair_tables(old: &mut Table, new: &mut Table) -> Option<String> {
     for column in &mut old.columns {
         let twin = new.columns.iter_mut().find(|c| c.name == column.name);
         if let Some(twin) = twin.filter(|twin| twin.type_oid != column.type_oid) {
@@ -252,14 +278,21 @@ fn pair_tables(old: &mut Table, new: &mut Table) -> Option<LeftOut> {
             column.carry = crate::catalog::Carry::Text;
         }
     }
-    let reason = match (old.mirrored, new.mirrored) {
-        (false, false) => return None,
-        (true, false) => "it is no table on new".to_string(),
-        (false, true) => "it is no table on old".to_string(),
-        (true, true) => column_difference(old, new)?,
-    };
-    refuse(new, &reason);
-    Some(refuse(old, &reason))
+    match (old.mirrored, new.mirrored) {
+        (false, false) => None,
+        (true, false) => Some("it is no table on new, or left out there".to_string()),
+        (false, true) => Some("it is no table on old, or left out there".to_string()),
+        (true, true) => column_difference(old, new),
+    }
+}
+
+/// Whether two readings of a table differ in nothing but how its values are carried, which [`pair`] settles.
+pub fn same_but_carry(one: &Table, other: &Table) -> bool {
+    let mut other = other.clone();
+    for (column, like) in other.columns.iter_mut().zip(&one.columns) {
+        column.carry = like.carry;
+    }
+    *one == other
 }
 
 /// How the columns that are carried differ by name, if they do.
@@ -294,7 +327,7 @@ mod tests {
             carry: Carry::Binary,
         };
         Table {
-            oid: 1,
+            oid: name.bytes().map(u32::from).sum(),
             schema: "public".into(),
             name: name.into(),
             kind: TableKind::Plain,
@@ -312,12 +345,14 @@ mod tests {
     }
 
     #[test]
-    fn a_table_is_mirrored_only_if_both_sides_have_its_columns() {
+    fn a_table_is_carried_only_if_both_sides_have_its_columns() {
         let old = schema(vec![table("a", &[("x", 23)]), table("b", &[("x", 23), ("y", 23)]), table("c", &[])]);
         let new = schema(vec![table("a", &[("x", 20)]), table("b", &[("x", 23)])]);
         let paired = pair(old, new);
-        let mirrored = |name| paired.catalogs.old.qualified("public", name).is_some_and(|t| t.mirrored);
-        assert!(mirrored("a") && !mirrored("b") && !mirrored("c"));
+        let catalog = &paired.catalogs.old;
+        let unpaired = |name| catalog.qualified("public", name).and_then(|t| catalog.unpaired(t.oid));
+        assert_eq!((unpaired("a"), unpaired("b")), (None, Some("new lacks its columns y")));
+        assert_eq!(unpaired("c"), Some("it does not exist on new"));
         let reasons: Vec<&str> = paired.left_out.iter().map(|l| l.reason.as_str()).collect();
         assert_eq!(reasons, ["new lacks its columns y", "it does not exist on new"]);
     }

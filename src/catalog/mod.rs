@@ -62,7 +62,8 @@ pub struct Table {
     /// Indexes into `columns`: the primary key, else the first unique index over NOT NULL columns without predicate or
     /// expression. Empty: the table has no key.
     pub key: Vec<usize>,
-    /// Selected by `mirror.include` / `mirror.exclude`, and present on both sides.
+    /// Selected by `mirror.include` / `mirror.exclude`, and not left out when the phase was entered: its writes are captured.
+    /// Whether the link can carry them as things are, [`Catalog::unpaired`] says.
     pub mirrored: bool,
     /// Has triggers of the user's own, rules or row security: RETURNING capture may miss rows.
     pub has_user_triggers: bool,
@@ -79,6 +80,11 @@ impl Table {
     /// `schema.name`, for people.
     pub fn display_name(&self) -> String {
         format!("{}.{}", self.schema, self.name)
+    }
+
+    /// Whether it is one whose rows can be carried at all.
+    pub fn has_rows(&self) -> bool {
+        matches!(self.kind, TableKind::Plain | TableKind::Partitioned)
     }
 
     pub fn key_columns(&self) -> impl Iterator<Item = &Column> {
@@ -104,6 +110,8 @@ pub struct Catalog {
     functions: HashMap<String, Volatility>,
     writers: HashSet<String>,
     usual_isolation: bool,
+    /// Mirrored tables that the other side has not, or not with the same columns: why, by oid.
+    unpaired: HashMap<u32, String>,
 }
 
 impl Catalog {
@@ -131,6 +139,16 @@ impl Catalog {
     /// Whether a plain BEGIN is known to mean READ COMMITTED.
     pub fn usual_isolation(&self) -> bool {
         self.usual_isolation
+    }
+
+    /// Names the tables that cannot be carried, with the reason.
+    pub fn with_unpaired(self, unpaired: HashMap<u32, String>) -> Self {
+        Catalog { unpaired, ..self }
+    }
+
+    /// Why a mirrored table cannot be carried as things are; `None`: it can.
+    pub fn unpaired(&self, oid: u32) -> Option<&str> {
+        self.unpaired.get(&oid).map(String::as_str)
     }
 
     /// Functions of the user's own, by lower-case name, that may write to any table.

@@ -6,18 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::try_join;
-
-use super::Catalogs;
 use super::carrier::open_both;
 use super::ends::End;
 use super::express::Hot;
 use super::failure::Failure;
 use super::ledger::{Counts, Ledger};
-use super::plan::Plans;
-use super::relations::Relations;
+use super::schemas::{Place, Schemas};
 use crate::backend::control::Connection;
-use crate::backend::introspect;
 use crate::config::Config;
 use crate::side::Side;
 use crate::store::{Snapshot, detached, journal, marker, parked};
@@ -30,7 +25,7 @@ const HOLDER: i64 = 0x7067_6475_6574_0001;
 pub struct Session {
     pub primary: End,
     pub secondary: End,
-    pub plans: Plans,
+    pub schemas: Schemas,
     pub hot: Hot,
     /// Where the secondary is.
     pub marker: Snapshot,
@@ -38,13 +33,12 @@ pub struct Session {
     pub seen: Snapshot,
     /// The secondary's triggers and foreign keys do not fire.
     pub silent: bool,
-    side: Side,
     totals: marker::Totals,
 }
 
 impl Session {
     /// Connects, takes the lock, reads the marker and makes the plans.
-    pub async fn open(config: &Config, side: Side, catalogs: &Catalogs) -> Result<Self, Failure> {
+    pub async fn open(config: &Config, side: Side) -> Result<Self, Failure> {
         let (primary, secondary) = open_both(config, side).await?;
         take_lock(&primary).await?;
         if let Some(reason) = detached::read(&primary).await? {
@@ -61,36 +55,18 @@ impl Session {
         }
         let primary = End::primary(primary).await.map_err(Failure::Primary)?;
         let (secondary, silent) = End::secondary(secondary).await.map_err(Failure::Secondary)?;
-        let (plans, seen, totals) = (Plans::default(), marker.snapshot.clone(), marker.totals);
-        let hot = Hot::default();
-        let mut session =
-            Session { primary, secondary, plans, hot, marker: marker.snapshot, seen, silent, side, totals };
-        session.replan(catalogs).await?;
-        Ok(session)
+        let (hot, seen, totals) = (Hot::default(), marker.snapshot.clone(), marker.totals);
+        let place = Place { primary: side, mirror: &config.mirror };
+        let schemas = Schemas::read(&primary.connection, &secondary.connection, place).await?;
+        Ok(Session { primary, secondary, schemas, hot, marker: marker.snapshot, seen, silent, totals })
     }
 
-    /// The plans for these catalogs; what was prepared before is forgotten.
-    pub async fn replan(&mut self, catalogs: &Catalogs) -> Result<(), Failure> {
-        let (on_primary, on_secondary) =
-            try_join!(async { Relations::read(&self.primary.connection).await.map_err(Failure::Primary) }, async {
-                Relations::read(&self.secondary.connection).await.map_err(Failure::Secondary)
-            })?;
-        let (primary, secondary) = (catalogs.get(self.side), catalogs.get(self.side.other()));
-        self.plans = Plans::new((primary, &on_primary), (secondary, &on_secondary));
+    /// Other plans from now on; what was prepared before is forgotten.
+    pub fn adopt(&mut self, schemas: Schemas) {
+        self.schemas = schemas;
         self.hot.clear();
         self.primary.forget();
         self.secondary.forget();
-        Ok(())
-    }
-
-    /// The schemas as they are now.
-    pub async fn read_catalogs(&self, config: &Config) -> Result<Catalogs, Failure> {
-        let (primary, secondary) = try_join!(
-            async { introspect::read(&self.primary.connection, &config.mirror).await.map_err(Failure::Primary) },
-            async { introspect::read(&self.secondary.connection, &config.mirror).await.map_err(Failure::Secondary) }
-        )?;
-        let (old, new) = if self.side == Side::Old { (primary, secondary) } else { (secondary, primary) };
-        Ok(introspect::pair(old, new).catalogs)
     }
 
     /// After a refusal: no transaction is open, and tables may have changed.
@@ -149,7 +125,7 @@ pub async fn restate(ledger: &Arc<Ledger>, session: &Session) -> Result<(), Fail
         let totals = session.totals;
         let (applied, superseded, discarded) = (totals.applied, totals.superseded, totals.discarded + given_up);
         let captured = applied + superseded + discarded + parked + queued;
-        ledger.restate(Counts { captured, applied, superseded, queued: queued as i64, parked, discarded });
+        ledger.restate(Counts { captured, applied, superseded, queued, parked, discarded });
         return Ok(());
     }
     Ok(())

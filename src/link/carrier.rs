@@ -1,9 +1,9 @@
 //! The supervising task: holds both connections and the lock, runs one cycle after the other, and begins anew after a failure.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
 use futures_util::try_join;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -13,9 +13,10 @@ use super::begin::{self, Session};
 use super::failure::{Failure, Remedy};
 use super::ledger::{Carried, Cycle, Ledger};
 use super::quick::{self, Ends, Quick};
+use super::schemas::{Place, Schemas};
 use super::standing::Standing;
-use super::thorough::{self, Order, Thorough};
-use super::{Applying, Catalogs, clean};
+use super::thorough::{self, Order, Patience, Renewal, Thorough};
+use super::{Applying, clean};
 use crate::backend::control::{Connection, Purpose};
 use crate::config::{Config, Live};
 use crate::failpoint;
@@ -31,16 +32,25 @@ pub enum Wish {
     Detach(String),
 }
 
+/// Called when a cycle has changed the schemas, or what is known of the tables; waited for, briefly.
+pub type Announce = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// How long an announcement is waited for.
+const ANNOUNCING: Duration = Duration::from_secs(10);
+
+/// How many snapshots are tried before a table that will not hold still is parked instead.
+const SNAPSHOTS: usize = 10;
+
 /// What the carrier shares with its handle.
-#[derive(Debug)]
 pub struct Orders {
     pub wish: watch::Receiver<Wish>,
     pub requests: mpsc::Receiver<Request>,
-    pub catalogs: watch::Receiver<Catalogs>,
+    /// Rung when the schemas have changed.
+    pub schemas: watch::Receiver<()>,
+    pub announce: Option<Announce>,
 }
 
 /// The carrier; see the module's text.
-#[derive(Debug)]
 pub struct Carrier {
     config: Live,
     ledger: Arc<Ledger>,
@@ -53,8 +63,6 @@ pub struct Carrier {
     restated: bool,
     /// Those who wait for an aligned pair.
     waiting: Vec<Request>,
-    /// Relations that no catalog knows, even a fresh one.
-    unknown: HashSet<u32>,
 }
 
 /// Why the cycles ended.
@@ -67,8 +75,8 @@ enum Ended {
 impl Carrier {
     pub fn new(config: Live, ledger: Arc<Ledger>, primary: Side, orders: Orders) -> Self {
         let standing = Standing::new(Arc::clone(&ledger), config.clone());
-        let (applying, waiting, unknown) = (None, Vec::new(), HashSet::new());
-        Carrier { config, ledger, standing, primary, orders, applying, restated: false, waiting, unknown }
+        let (applying, waiting) = (None, Vec::new());
+        Carrier { config, ledger, standing, primary, orders, applying, restated: false, waiting }
     }
 
     /// Carries until the task is dropped. Dropping it at any point is safe: the marker says what was done.
@@ -141,15 +149,11 @@ impl Carrier {
     }
 
     async fn session(&mut self) -> Result<std::convert::Infallible, Failure> {
-        let catalogs = self.orders.catalogs.borrow_and_update().clone();
-        let mut session = Session::open(&self.config, self.primary, &catalogs).await?;
+        self.orders.schemas.mark_unchanged();
+        let mut session = Session::open(&self.config, self.primary).await?;
         self.settle(&session).await?;
         let mut moved = Instant::now();
         loop {
-            if self.orders.catalogs.has_changed().unwrap_or(false) {
-                let catalogs = self.orders.catalogs.borrow_and_update().clone();
-                session.replan(&catalogs).await?;
-            }
             self.gather_requests();
             let former = session.marker.clone();
             self.cycle(&mut session).await?;
@@ -194,7 +198,7 @@ impl Carrier {
             () = self.ledger.commits.notified() => {}
             () = tokio::time::sleep(self.config.link.poll) => {}
             Some(request) = self.orders.requests.recv() => self.waiting.push(request),
-            _ = self.orders.catalogs.changed() => self.orders.catalogs.mark_changed(),
+            _ = self.orders.schemas.changed() => self.orders.schemas.mark_changed(),
         }
     }
 
@@ -204,6 +208,10 @@ impl Carrier {
         // Before the snapshot: see the ledger.
         let cycle = self.ledger.cycle_starts();
         failpoint::pass("link.starts");
+        if self.orders.schemas.has_changed().unwrap_or(false) {
+            self.orders.schemas.mark_unchanged();
+            return self.thorough(session, cycle, begun, Renewal::Wanted).await;
+        }
         let hold = !self.waiting.is_empty();
         let (marker, mut applying) = (session.marker.clone(), None);
         let quick = quick::run(&mut self.ends(session), &marker, hold, &mut applying).await;
@@ -217,16 +225,11 @@ impl Carrier {
                 session.advance(snapshot);
                 self.applied(cycle, begun, carried);
             }
-            Ok(Quick::Unknown(rel)) => {
-                self.look_again(session, rel).await?;
-                self.ledger.commits.notify_one();
-                return Ok(());
-            }
-            Ok(Quick::Beyond) => return self.thorough(session, cycle, begun).await,
+            Ok(Quick::Beyond) => return self.thorough(session, cycle, begun, Renewal::IfNeeded).await,
             Err(failure) if failure.remedy() != Remedy::Retry => {
                 tracing::debug!(%failure, "a quick cycle was refused, a thorough one follows");
                 session.recover().await?;
-                return self.thorough(session, cycle, begun).await;
+                return self.thorough(session, cycle, begun, Renewal::IfNeeded).await;
             }
             Err(failure) => return Err(failure),
         }
@@ -237,8 +240,9 @@ impl Carrier {
     }
 
     fn ends<'a>(&'a self, session: &'a mut Session) -> Ends<'a> {
-        let Session { primary, secondary, plans, hot, .. } = session;
-        Ends { primary, secondary, plans, hot, chunk: self.config.link.chunk, unknown: &self.unknown }
+        let Session { primary, secondary, schemas, hot, .. } = session;
+        let place = Place { primary: self.primary, mirror: &self.config.mirror };
+        Ends { primary, secondary, schemas, hot, chunk: self.config.link.chunk, place }
     }
 
     fn applied(&mut self, cycle: Cycle, begun: Instant, carried: Carried) {
@@ -248,34 +252,51 @@ impl Carrier {
         self.standing.applied();
     }
 
-    async fn thorough(&mut self, session: &mut Session, cycle: Cycle, begun: Instant) -> Result<(), Failure> {
-        for order in [Order::InPlace, Order::DeleteFirst] {
+    /// Tries other orders and other snapshots, as far as the attempts ask for them.
+    async fn thorough(
+        &mut self,
+        session: &mut Session,
+        cycle: Cycle,
+        begun: Instant,
+        renewal: Renewal,
+    ) -> Result<(), Failure> {
+        let (mut order, mut snapshots) = (Order::InPlace, 1);
+        loop {
             let mut applying = None;
             let (marker, silent) = (session.marker.clone(), session.silent);
-            let outcome = thorough::run(&mut self.ends(session), &marker, silent, order, &mut applying).await;
+            let patience = Patience { order, silent, again: snapshots < SNAPSHOTS, renewal };
+            let outcome = thorough::run(&mut self.ends(session), &marker, patience, &mut applying).await;
             self.applying = applying.map(|applying| (cycle, begun, applying));
             match outcome? {
-                Thorough::Applied(snapshot, carried) => {
+                Thorough::Applied(snapshot, carried, renewed) => {
                     session.advance(snapshot);
+                    self.adopt(session, carried, renewed).await;
                     self.applied(cycle, begun, carried);
                     return Ok(());
                 }
                 Thorough::Entangled => {
-                    tracing::debug!("rows exchange unique values: they are deleted before they are written")
+                    tracing::debug!("rows exchange unique values: they are deleted before they are written");
+                    order = Order::DeleteFirst;
+                }
+                Thorough::Outdated => {
+                    tracing::debug!("a table was truncated or altered while it was read: another snapshot is taken");
+                    snapshots += 1;
                 }
             }
         }
-        Err(Failure::Lost("the cycle's rows stand in each other's way".into()))
     }
 
-    /// A touched relation is not in the catalog: reads the schemas again, once for each such relation.
-    async fn look_again(&mut self, session: &mut Session, rel: u32) -> Result<(), Failure> {
-        let catalogs = session.read_catalogs(&self.config).await?;
-        session.replan(&catalogs).await?;
-        if session.plans.get(rel).is_none() {
-            self.unknown.insert(rel);
+    /// The schemas that a cycle has made count from here on; whoever analyses statements is told.
+    async fn adopt(&self, session: &mut Session, carried: Carried, renewed: Option<Box<Schemas>>) {
+        let changed = renewed.as_ref().is_some_and(|schemas| schemas.catalogs != session.schemas.catalogs);
+        if let Some(schemas) = renewed {
+            session.adopt(*schemas);
         }
-        Ok(())
+        if let Some(announce) = self.orders.announce.as_ref().filter(|_| changed || carried.parked > 0)
+            && tokio::time::timeout(ANNOUNCING, announce()).await.is_err()
+        {
+            tracing::warn!("the sessions have not learnt of the schemas' change in time");
+        }
     }
 
     /// Nothing was touched, but time went on: the marker follows, so that the journal can be cleaned.

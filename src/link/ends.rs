@@ -36,6 +36,7 @@ enum What {
     Put,
     Append,
     Advance,
+    AsSeen,
 }
 
 /// A connection and what was prepared on it.
@@ -104,6 +105,11 @@ impl End {
         let statement = self.connection.prepare_typed(text, &[Type::TEXT, Type::TEXT_ARRAY, Type::INT8]).await?;
         self.express = Some((text.to_string(), statement.clone()));
         Ok(statement)
+    }
+
+    /// See [`super::fresh`].
+    pub async fn as_seen(&mut self) -> Result<Statement> {
+        self.prepared(0, What::AsSeen, super::fresh::AS_SEEN, &[Type::OID_ARRAY]).await
     }
 
     pub async fn advance(&mut self) -> Result<Statement> {

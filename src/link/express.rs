@@ -86,7 +86,8 @@ impl Hot {
             let Some(keyed) = &hot.plan.keyed else { continue };
             let aliases: Vec<String> = plans.aliases(hot.plan.rel).iter().map(u32::to_string).collect();
             let width = keyed.key_positions.len();
-            let of_table = format!("j.op = 'k' AND j.rel IN ({}) AND cardinality(j.key) = {width}", aliases.join(", "));
+            let of_table =
+                format!("j.op IN ('k', 'K') AND j.rel IN ({}) AND cardinality(j.key) = {width}", aliases.join(", "));
             let look = &keyed.look;
             parts.push_str(&format!(
                 " UNION ALL SELECT {i}, NULL, NULL, NULL, t.tableoid IS NULL, ROW({}) \
@@ -99,7 +100,8 @@ impl Hot {
             "WITH j AS MATERIALIZED ( \
                (SELECT rel, op, key FROM pgduet.journal WHERE xid >= $1::text::xid8 LIMIT $3) UNION ALL \
                (SELECT rel, op, key FROM pgduet.journal WHERE xid = ANY ($2::text[]::xid8[]) LIMIT $3)) \
-             SELECT -1, NULL::oid, NULL::\"char\", ARRAY[pg_current_snapshot()::text, (SELECT count(*)::text FROM j)], \
+             SELECT -1, NULL::oid, NULL::\"char\", ARRAY[pg_current_snapshot()::text, (SELECT count(*)::text FROM j), \
+               (SELECT count(*) FILTER (WHERE op BETWEEN 'A' AND 'Z')::text FROM j)], \
                NULL::bool, NULL::record \
              UNION ALL SELECT -2, j.rel, j.op, j.key, NULL, NULL FROM j WHERE NOT ({}){parts}",
             known.join(" OR ")
@@ -137,6 +139,7 @@ pub async fn look(
 struct Answer {
     snapshot: Snapshot,
     touches: usize,
+    unannounced: usize,
     images: Vec<Option<Image>>,
     others: Vec<Entry>,
 }
@@ -144,7 +147,7 @@ struct Answer {
 impl Answer {
     fn new(hot: &Hot, marker: &Snapshot) -> Self {
         let images = hot.tables.iter().map(|_| None).collect();
-        Answer { snapshot: marker.clone(), touches: 0, images, others: Vec::new() }
+        Answer { snapshot: marker.clone(), touches: 0, unannounced: 0, images, others: Vec::new() }
     }
 
     fn take(&mut self, hot: &Hot, row: &Row) -> Result<(), tokio_postgres::Error> {
@@ -158,6 +161,7 @@ impl Answer {
                     self.snapshot = snapshot;
                 }
                 self.touches = head.next().and_then(|text| text.parse().ok()).unwrap_or_default();
+                self.unannounced = head.next().and_then(|text| text.parse().ok()).unwrap_or_default();
                 Ok(())
             }
             Err(_) => {
@@ -201,6 +205,7 @@ impl Answer {
         }
         tables.sort_by_key(|touched| touched.plan.rank);
         hot.cool(|rel| tables.iter().any(|touched| touched.plan.rel == rel));
-        Look::Work(Work { snapshot: self.snapshot, tables, touches: self.touches })
+        let (touches, unannounced) = (self.touches, self.unannounced);
+        Look::Work(Work { snapshot: self.snapshot, tables, touches, unannounced, as_seen: true })
     }
 }

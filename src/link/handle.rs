@@ -1,17 +1,17 @@
 //! The link as the control plane sees it: started, held, given up; asked for an aligned pair, or to wait.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use super::LinkError;
 use super::align::{Aligned, Request};
-use super::carrier::{self, Carrier, Orders, Wish};
+use super::carrier::{self, Announce, Carrier, Orders, Wish};
 use super::failure::Failure;
 use super::ledger::{Ledger, LinkState};
 use super::standing::Standing;
-use super::{Catalogs, LinkError};
 use crate::backend::control::{Connection, Purpose};
 use crate::config::Live;
 use crate::side::Side;
@@ -21,11 +21,11 @@ use crate::store::parked;
 const WAITING_FOR_ALIGNMENT: usize = 64;
 
 /// See the module's text. One for each process; the link itself is a task that it starts and stops.
-#[derive(Debug)]
 pub struct LinkHandle {
     config: Live,
     ledger: Arc<Ledger>,
     running: Mutex<Option<Running>>,
+    announce: OnceLock<Announce>,
 }
 
 #[derive(Debug)]
@@ -33,7 +33,7 @@ struct Running {
     primary: Side,
     wish: watch::Sender<Wish>,
     requests: mpsc::Sender<Request>,
-    catalogs: watch::Sender<Catalogs>,
+    schemas: watch::Sender<()>,
     task: JoinHandle<()>,
 }
 
@@ -45,7 +45,13 @@ impl Drop for Running {
 
 impl LinkHandle {
     pub fn new(config: Live, ledger: Arc<Ledger>) -> Self {
-        LinkHandle { config, ledger, running: Mutex::new(None) }
+        LinkHandle { config, ledger, running: Mutex::new(None), announce: OnceLock::new() }
+    }
+
+    /// Whom to tell when a cycle has changed the schemas, or what is known of the tables, before its commits are acknowledged.
+    /// The first call counts.
+    pub fn on_schemas(&self, announce: Announce) {
+        let _ = self.announce.set(announce);
     }
 
     pub fn ledger(&self) -> &Arc<Ledger> {
@@ -55,7 +61,7 @@ impl LinkHandle {
     /// Starts to carry from `primary` to the other side. With `fresh` the marker is set to the primary as it is now, before
     /// this returns: errors are those of doing so. Otherwise it returns at once, and the link goes on from the marker that it
     /// finds; without one it is detached, and the ledger says why. A link that runs already is stopped first.
-    pub async fn start(&self, primary: Side, catalogs: Catalogs, fresh: bool) -> Result<(), LinkError> {
+    pub async fn start(&self, primary: Side, fresh: bool) -> Result<(), LinkError> {
         let mut running = self.running.lock().await;
         stop_task(running.take()).await;
         if fresh {
@@ -64,13 +70,14 @@ impl LinkHandle {
         }
         let (wish, wish_rx) = watch::channel(Wish::Run);
         let (requests, requests_rx) = mpsc::channel(WAITING_FOR_ALIGNMENT);
-        let (catalogs, catalogs_rx) = watch::channel(catalogs);
-        let orders = Orders { wish: wish_rx, requests: requests_rx, catalogs: catalogs_rx };
+        let (schemas, schemas_rx) = watch::channel(());
+        let announce = self.announce.get().cloned();
+        let orders = Orders { wish: wish_rx, requests: requests_rx, schemas: schemas_rx, announce };
         let carrier = Carrier::new(self.config.clone(), Arc::clone(&self.ledger), primary, orders);
         // Before the first session can ask: a commit must wait from now on.
         self.standing().starting("connecting");
         let task = tokio::spawn(carrier.run());
-        *running = Some(Running { primary, wish, requests, catalogs, task });
+        *running = Some(Running { primary, wish, requests, schemas, task });
         Ok(())
     }
 
@@ -108,10 +115,10 @@ impl LinkHandle {
         sender.send(wish).map_err(|_| LinkError::NoLink(LinkState::Stopped))
     }
 
-    /// The schemas have changed.
-    pub async fn update_catalog(&self, catalogs: Catalogs) {
+    /// The schemas have changed: the next cycle reads them again.
+    pub async fn look_again(&self) {
         if let Some(running) = self.running.lock().await.as_ref() {
-            running.catalogs.send_replace(catalogs);
+            running.schemas.send_replace(());
         }
     }
 

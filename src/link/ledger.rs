@@ -21,6 +21,9 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tokio::sync::Notify;
 
+use super::books::Books;
+pub use super::books::{Carried, Counts};
+
 /// The number of a cycle; the first is 1.
 pub type Cycle = u64;
 
@@ -74,28 +77,6 @@ impl LinkState {
     }
 }
 
-/// Touches, counted so that `captured = applied + superseded + queued + parked + discarded` can be checked: `captured` is
-/// counted by the sessions at commit, the others by the link.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Counts {
-    pub captured: u64,
-    pub applied: u64,
-    /// Coalesced with another touch of the same key in the same cycle.
-    pub superseded: u64,
-    /// Committed on the primary, not yet on the secondary. Negative for an instant when the link was faster than the session.
-    pub queued: i64,
-    pub parked: u64,
-    pub discarded: u64,
-}
-
-/// What one applied cycle did with the touches it read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Carried {
-    pub applied: u64,
-    pub superseded: u64,
-    pub parked: u64,
-}
-
 /// How a commit's wait ended. In each case it *is* committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Acked {
@@ -106,7 +87,7 @@ pub enum Acked {
 
 #[derive(Debug)]
 struct Inner {
-    counts: Counts,
+    books: Books,
     state: LinkState,
     reason: String,
     /// Whether commits are acknowledged by the primary alone (degraded, or no link).
@@ -137,7 +118,7 @@ pub struct LinkReport {
     pub state: LinkState,
     pub reason: String,
     pub counts: Counts,
-    pub lag_entries: i64,
+    pub lag_entries: u64,
     pub lag_seconds: f64,
     pub cycle: Cycle,
 }
@@ -146,7 +127,7 @@ impl Default for Ledger {
     fn default() -> Self {
         Ledger {
             inner: Mutex::new(Inner {
-                counts: Counts::default(),
+                books: Books::default(),
                 state: LinkState::Stopped,
                 reason: String::new(),
                 release: true,
@@ -174,12 +155,11 @@ impl Ledger {
     /// A transaction with so many touches was committed on the primary. Returns the cycle that will bring it, at the latest.
     pub fn committed(&self, touches: u64) -> Cycle {
         let cycle = {
-            let mut inner = self.lock();
-            inner.counts.captured += touches;
-            inner.counts.queued += touches as i64;
+            let (mut inner, now) = (self.lock(), Instant::now());
+            inner.books.announced(touches, now);
             let cycle = inner.started + 1;
             if inner.waiting_since.last().is_none_or(|&(c, _)| c < cycle) {
-                inner.waiting_since.push((cycle, Instant::now()));
+                inner.waiting_since.push((cycle, now));
             }
             cycle
         };
@@ -215,13 +195,10 @@ impl Ledger {
     pub fn cycle_applied(&self, cycle: Cycle, begun: Instant, carried: Carried) {
         let woken = {
             let mut inner = self.lock();
-            let counts = &mut inner.counts;
-            counts.applied += carried.applied;
-            counts.superseded += carried.superseded;
-            counts.parked += carried.parked;
-            counts.queued -= (carried.applied + carried.superseded + carried.parked) as i64;
             inner.as_of = Some(begun);
             inner.waiting_since.retain(|&(c, _)| c > cycle);
+            let all_announced = inner.waiting_since.is_empty();
+            inner.books.carried(carried, all_announced, Instant::now());
             self.applied.fetch_max(cycle, Ordering::AcqRel);
             take_waiters(&mut inner, cycle)
         };
@@ -231,36 +208,33 @@ impl Ledger {
 
     /// Restates the totals, at the start of a link, from what is durable: `queued` is what the journal still holds.
     pub fn restate(&self, counts: Counts) {
-        self.lock().counts = counts;
+        self.lock().books.restate(counts);
+    }
+
+    /// So many touches that no session announces wait in the journal.
+    pub fn surveyed(&self, touches: u64) {
+        self.lock().books.surveyed(touches);
     }
 
     /// Touches that will never be carried: the journal was cleared.
     pub fn discarded(&self, touches: u64) {
-        let counts = &mut self.lock().counts;
-        counts.discarded += touches;
-        counts.queued -= touches as i64;
+        self.lock().books.discarded(touches, Instant::now());
     }
 
     /// Parked entries went back into the journal.
     pub fn parked_retried(&self, entries: u64) {
-        {
-            let counts = &mut self.lock().counts;
-            counts.parked = counts.parked.saturating_sub(entries);
-            counts.queued += entries as i64;
-        }
+        self.lock().books.retried(entries);
         self.commits.notify_one();
     }
 
     /// Parked entries were given up.
     pub fn parked_discarded(&self, entries: u64) {
-        let counts = &mut self.lock().counts;
-        counts.parked = counts.parked.saturating_sub(entries);
-        counts.discarded += entries;
+        self.lock().books.given_up(entries);
     }
 
     /// The figures of touches alone.
     pub fn counts(&self) -> Counts {
-        self.lock().counts
+        self.lock().books.counts()
     }
 
     /// How long the oldest commit has been waiting for the secondary.
@@ -290,13 +264,14 @@ impl Ledger {
 
     pub fn report(&self) -> LinkReport {
         let inner = self.lock();
-        let behind = !inner.waiting_since.is_empty() || inner.counts.queued > 0;
+        let counts = inner.books.counts();
+        let behind = !inner.waiting_since.is_empty() || counts.queued > 0;
         let as_of = inner.as_of.or(inner.waiting_since.first().map(|&(_, since)| since));
         LinkReport {
             state: inner.state,
             reason: inner.reason.clone(),
-            counts: inner.counts,
-            lag_entries: inner.counts.queued,
+            counts,
+            lag_entries: counts.queued,
             lag_seconds: match as_of {
                 Some(instant) if behind => instant.elapsed().as_secs_f64(),
                 _ => 0.0,

@@ -16,15 +16,15 @@
 //! Killed anywhere: the marker moves in the secondary's own transaction, so a cycle is there as a whole, marker included, or not
 //! at all. Whose commit's answer was lost learns from the marker what became of it ([`Applying`]).
 //!
-//! What is not excluded yet: TRUNCATE and table rewrites are not captured, and are not MVCC-safe either: a table that is
-//! truncated between S and the reading of its rows reads as empty in S. Until they are captured, such a statement on a mirrored table
-//! is to be counted as uncaptured by whoever sees it.
+//! Statements (DDL) are run on the secondary before the rows of their cycle, see [`replay`]; tables that were truncated or rewritten are carried
+//! whole, and what a snapshot cannot tell of them is looked for after the reading, see [`thorough`].
 //!
 //! Reading order: [`plan`] (the SQL of a table), [`quick`] and [`express`] (a cycle in two or three round trips), [`thorough`] (any size, any trouble),
-//! [`carrier`] (the task), [`handle`] (what others call), [`ledger`] (where sessions wait).
+//! [`carrier`] (the task), [`handle`] (what others call), [`ledger`] (where sessions wait), [`books`] (what is counted).
 
 pub mod align;
 pub mod begin;
+pub mod books;
 pub mod carrier;
 pub mod cells;
 pub mod clean;
@@ -32,13 +32,18 @@ pub mod ends;
 pub mod entry;
 pub mod express;
 pub mod failure;
+pub mod fresh;
 pub mod handle;
 pub mod ledger;
 pub mod part;
 pub mod plan;
 pub mod quick;
+pub mod refusals;
 pub mod relations;
+pub mod replay;
+pub mod schemas;
 pub mod standing;
+pub mod statement;
 pub mod thorough;
 pub mod whole;
 

@@ -86,6 +86,8 @@ pub struct TablePlan {
     /// `COPY (...) TO STDOUT` on the primary; emptying and `COPY ... FROM STDIN` on the secondary.
     pub copy_out: String,
     pub empty: String,
+    /// The same for all rows at once, as part of `TRUNCATE ...`.
+    pub truncated: String,
     pub copy_in: String,
     /// Parents before children: the place in the order of writing.
     pub rank: usize,
@@ -95,6 +97,8 @@ pub struct TablePlan {
 #[derive(Clone, Debug, Default)]
 pub struct Plans {
     by_rel: HashMap<u32, Arc<TablePlan>>,
+    /// Partitions by themselves, for what touches one of them as a whole.
+    partitions: HashMap<u32, Arc<TablePlan>>,
 }
 
 impl Plans {
@@ -110,12 +114,16 @@ impl Plans {
 
     fn add(&mut self, maker: &Maker<'_>, table: &Arc<Table>) {
         let (catalog, relations) = maker.primary;
-        let root = catalog.by_oid(relations.root(table.oid)).filter(|root| root.mirrored).unwrap_or(table);
+        let carried = |table: &Table| table.mirrored && catalog.unpaired(table.oid).is_none();
+        let root = catalog.by_oid(relations.root(table.oid)).filter(|root| carried(root)).unwrap_or(table);
         // A partition touched by a key of its own is not addressed by its ancestor's.
         let same_key = root.key_columns().map(|c| &c.name).eq(table.key_columns().map(|c| &c.name));
         let addressed = if same_key { root } else { table };
-        if !addressed.mirrored {
+        if !carried(addressed) {
             return;
+        }
+        if addressed.oid != table.oid && table.kind == TableKind::Plain && carried(table) {
+            self.partitions.extend(maker.plan(table).map(|plan| (table.oid, Arc::new(plan))));
         }
         let plan = match self.by_rel.get(&addressed.oid) {
             Some(plan) => Some(Arc::clone(plan)),
@@ -137,6 +145,11 @@ impl Plans {
 
     pub fn get(&self, rel: u32) -> Option<&Arc<TablePlan>> {
         self.by_rel.get(&rel)
+    }
+
+    /// What is carried when all of it is touched: a partition by itself, where it is one on the secondary too.
+    pub fn whole(&self, rel: u32) -> Option<&Arc<TablePlan>> {
+        self.partitions.get(&rel).or_else(|| self.get(rel))
     }
 }
 
@@ -250,6 +263,7 @@ impl Maker<'_> {
             append: append(from, to, &pairs),
             copy_out: format!("COPY (SELECT {names} FROM {}) TO STDOUT (FORMAT {format})", only(from)),
             empty: format!("DELETE FROM {}", only(to)),
+            truncated: only(to),
             copy_in: format!("COPY {} ({names}) FROM STDIN (FORMAT {format})", to.qualified()),
             rank: self.ranks.get(&from.oid).copied().unwrap_or(0),
         })

@@ -14,7 +14,8 @@ use super::entry::{Batch, Entry, Group};
 use super::express::{self, Hot, Look};
 use super::failure::Failure;
 use super::ledger::Carried;
-use super::plan::{Keyed, Plans, Put, Sql, TablePlan};
+use super::plan::{Keyed, Put, Sql, TablePlan};
+use super::schemas::{Place, Schemas};
 use crate::failpoint;
 use crate::store::Snapshot;
 
@@ -26,10 +27,9 @@ pub enum Quick {
     /// Nothing was touched since the marker: the secondary already equals this snapshot.
     Nothing(Snapshot),
     Applied(Snapshot, Carried),
-    /// More than a chunk, a whole table, or deletions that cascade. Nothing was written.
+    /// More than a chunk, a statement, a whole table, a table without a plan, deletions that cascade, or a table that was truncated
+    /// meanwhile. Nothing was written.
     Beyond,
-    /// A touch of a relation that the plans do not know. Nothing was written.
-    Unknown(u32),
 }
 
 /// What a cycle needs.
@@ -37,11 +37,10 @@ pub enum Quick {
 pub struct Ends<'a> {
     pub primary: &'a mut End,
     pub secondary: &'a mut End,
-    pub plans: &'a Plans,
+    pub schemas: &'a Schemas,
     pub hot: &'a mut Hot,
     pub chunk: usize,
-    /// Relations that no catalog knows: their touches are parked.
-    pub unknown: &'a std::collections::HashSet<u32>,
+    pub place: Place<'a>,
 }
 
 /// What is to be written to one table.
@@ -58,6 +57,10 @@ pub struct Work {
     pub snapshot: Snapshot,
     pub tables: Vec<Touched>,
     pub touches: usize,
+    /// How many of these no session has announced.
+    pub unannounced: usize,
+    /// No table was truncated or rewritten between the snapshot and the reading; see [`super::thorough`].
+    pub as_seen: bool,
 }
 
 /// One attempt. With `hold` the primary's transaction stays open, so that its snapshot can be exported; end it with
@@ -72,7 +75,7 @@ pub async fn run(
         Ok(work) => work,
         Err(otherwise) => return Ok(otherwise),
     };
-    if work.tables.iter().any(cascades) {
+    if !work.as_seen || work.tables.iter().any(cascades) {
         if hold {
             ends.primary.connection.batch_execute("COMMIT").await.map_err(Failure::Primary)?;
         }
@@ -89,7 +92,7 @@ pub async fn run(
 /// What there is to write; or how the attempt ends without.
 async fn look(ends: &mut Ends<'_>, marker: &Snapshot, hold: bool) -> Result<Result<Work, Quick>, Failure> {
     if !hold {
-        match express::look(ends.primary, ends.plans, ends.hot, marker, ends.chunk).await {
+        match express::look(ends.primary, &ends.schemas.plans, ends.hot, marker, ends.chunk).await {
             Ok(Some(Look::Nothing(snapshot))) => return Ok(Err(Quick::Nothing(snapshot))),
             Ok(Some(Look::Work(work))) => return Ok(Ok(work)),
             Ok(_) => {}
@@ -102,25 +105,21 @@ async fn look(ends: &mut Ends<'_>, marker: &Snapshot, hold: bool) -> Result<Resu
     }
     let (snapshot, entries) = touched(ends.primary, marker, ends.chunk).await.map_err(Failure::Primary)?;
     let touches = entries.len();
-    let batch = Batch::new(entries, ends.plans);
-    let stranger = batch.strangers.first().map(|entry| entry.rel);
+    let batch = Batch::new(entries, &ends.schemas.plans);
+    let unannounced = batch.unannounced;
     let whole = batch.groups.iter().any(|group| !group.wholes.is_empty());
-    if touches == 0 || touches > ends.chunk || stranger.is_some() || whole {
+    if touches == 0 || touches > ends.chunk || !batch.strangers.is_empty() || whole {
         if !(hold && touches == 0) {
             ends.primary.connection.batch_execute("COMMIT").await.map_err(Failure::Primary)?;
         }
-        return Ok(Err(match stranger {
-            _ if touches == 0 => Quick::Nothing(snapshot),
-            Some(rel) if !ends.unknown.contains(&rel) => Quick::Unknown(rel),
-            _ => Quick::Beyond,
-        }));
+        return Ok(Err(if touches == 0 { Quick::Nothing(snapshot) } else { Quick::Beyond }));
     }
-    let images = images(ends.primary, &batch.groups, hold).await.map_err(Failure::Primary)?;
+    let (images, as_seen) = images(ends.primary, &batch.groups, hold).await.map_err(Failure::Primary)?;
     let tables = batch.groups.into_iter().zip(images).map(|(group, image)| {
         ends.hot.warm(&group.plan);
         Touched { plan: group.plan, image, rows: group.rows }
     });
-    Ok(Ok(Work { snapshot, tables: tables.collect(), touches }))
+    Ok(Ok(Work { snapshot, tables: tables.collect(), touches, unannounced, as_seen }))
 }
 
 type Answer<T> = Result<T, tokio_postgres::Error>;
@@ -146,8 +145,8 @@ async fn touched(primary: &mut End, marker: &Snapshot, chunk: usize) -> Answer<(
     Ok((snapshot, entries))
 }
 
-/// The rows of each table that has touched keys, as of the snapshot.
-async fn images(primary: &mut End, groups: &[Group], hold: bool) -> Answer<Vec<Option<Image>>> {
+/// The rows of each table that has touched keys, as of the snapshot; and whether these tables still are what the snapshot says.
+async fn images(primary: &mut End, groups: &[Group], hold: bool) -> Answer<(Vec<Option<Image>>, bool)> {
     let mut statements = Vec::with_capacity(groups.len());
     for group in groups {
         statements.push(match keyed(group) {
@@ -155,6 +154,10 @@ async fn images(primary: &mut End, groups: &[Group], hold: bool) -> Answer<Vec<O
             None => None,
         });
     }
+    let as_seen = primary.as_seen().await?;
+    let read: Vec<u32> = groups.iter().map(|group| group.plan.rel).collect();
+    let parameter: [&(dyn ToSql + Sync); 1] = [&read];
+    let mut seen = None;
     let mut rows: Vec<Option<Vec<tokio_postgres::Row>>> = groups.iter().map(|_| None).collect();
     let connection = &primary.connection;
     let mut steps: Vec<Step<'_>> = Vec::with_capacity(groups.len() + 1);
@@ -165,15 +168,21 @@ async fn images(primary: &mut End, groups: &[Group], hold: bool) -> Answer<Vec<O
             Ok(())
         }));
     }
+    steps.push(Box::pin(async {
+        seen = Some(connection.query_one(&as_seen, &parameter).await?);
+        Ok(())
+    }));
     if !hold {
         steps.push(step(connection.batch_execute("COMMIT")));
     }
     pipeline(steps).await?;
+    let as_seen = seen.map_or(Ok(false), |row| row.try_get(0))?;
     let image = |(group, rows): (&Group, Option<Vec<tokio_postgres::Row>>)| match (keyed(group), rows) {
         (Some(keyed), Some(rows)) => Image::from_rows(&group.plan, keyed, &rows).map(Some),
         _ => Ok(None),
     };
-    groups.iter().zip(rows).map(image).collect()
+    let images = groups.iter().zip(rows).map(image).collect::<Answer<_>>()?;
+    Ok((images, as_seen))
 }
 
 fn keyed(group: &Group) -> Option<&Keyed> {
@@ -192,7 +201,13 @@ impl Work {
             touched.image.as_ref().map_or(0, |image| image.present_count() + image.gone_count()) + touched.rows.len()
         };
         let applied: usize = self.tables.iter().map(distinct).sum();
-        Carried { applied: applied as u64, superseded: self.touches.saturating_sub(applied) as u64, parked: 0 }
+        let unannounced = self.unannounced as u64;
+        Carried {
+            unannounced,
+            applied: applied as u64,
+            superseded: self.touches.saturating_sub(applied) as u64,
+            ..Carried::default()
+        }
     }
 }
 

@@ -53,8 +53,8 @@ impl Standing {
     }
 
     /// A queue up to this counts as small: touches.
-    fn few(&self) -> i64 {
-        i64::try_from(self.config.link.chunk).unwrap_or(i64::MAX)
+    fn few(&self) -> u64 {
+        self.config.link.chunk as u64
     }
 
     fn blocks(&self) -> bool {

@@ -1,24 +1,37 @@
-//! A cycle of any size and any trouble: touches are streamed from a cursor chunk by chunk, whole tables are copied, children of
-//! cascades looked up, and what is refused is narrowed down to the entry and parked. Still one snapshot of the primary and one
-//! transaction on the secondary; memory is bounded by the chunk.
+//! A cycle of any size and any trouble: statements are run, touches are streamed from a cursor chunk by chunk, whole tables are
+//! copied, children of cascades looked up, and what is refused is narrowed down to the entry and parked. Still one snapshot of the
+//! primary and one transaction on the secondary; memory is bounded by the chunk.
+//!
+//! A snapshot has one hole:
+//!   1. the cycle takes its snapshot S;
+//!   2. a table is truncated, or rewritten by an ALTER, and that is committed;
+//!   3. the cycle reads the table: it is empty *in S*, and the secondary's rows would be deleted for a state that never was.
+//!
+//! So after the reading, with the locks that it took still held, the tables' files are compared: S's catalog names the file of then, the
+//! server's cache that of now. Where they differ the cycle is thrown away and begun again ([`Thorough::Outdated`]); likewise where
+//! a table can no longer be read as S has it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::try_join;
-use serde_json::json;
 
 use super::Applying;
 use super::ends::End;
-use super::entry::{Batch, Entry, Op};
+use super::entry::{Batch, Entry, Group, Op};
 use super::failure::{Failure, Remedy};
+use super::fresh;
 use super::ledger::Carried;
 use super::part::{self, Children};
-use super::plan::{Plans, TablePlan};
+use super::plan::TablePlan;
 use super::quick::Ends;
-use super::whole;
+use super::refusals::{Refusals, Refused};
+use super::replay::{lock_marker, replay};
+use super::schemas::{Place, Schemas, Stranger};
+use super::statement::{self, Statement};
+use super::whole::{self, Whole};
 use crate::failpoint;
-use crate::store::{Snapshot, parked, tables};
+use crate::store::Snapshot;
 
 /// In which order rows are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,23 +44,42 @@ pub enum Order {
 }
 
 /// How the attempt ended.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Thorough {
-    /// The new marker, what was carried, and whether something new was parked.
-    Applied(Snapshot, Carried),
+    /// The new marker, what was carried, and the schemas where they were read again.
+    Applied(Snapshot, Carried, Option<Box<Schemas>>),
     /// Rows stand in each other's way: try again with [`Order::DeleteFirst`]. Nothing was written.
     Entangled,
+    /// A table is no longer what the snapshot says: try again with another snapshot. Nothing was written.
+    Outdated,
 }
 
-/// A refused entry.
-#[derive(Debug)]
-struct Refused {
-    plan: Option<Arc<TablePlan>>,
-    entry: Entry,
-    sqlstate: String,
-    error: String,
-    /// A touch, not a child found by the way.
-    counted: bool,
+/// What an attempt may leave to another one, instead of parking.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    pub order: Order,
+    /// The secondary's triggers and foreign keys do not fire.
+    pub silent: bool,
+    /// Another snapshot may be tried.
+    pub again: bool,
+    pub renewal: Renewal,
+}
+
+/// Whether the schemas are to be read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// Somebody says that they have changed.
+    Wanted,
+    /// Only if statements are run, or tables touched that are not known.
+    IfNeeded,
+}
+
+/// A table that is touched as a whole.
+#[derive(Debug, Default)]
+struct WholeTouch {
+    /// None where only a cascade or a statement touched it.
+    entry: Option<Entry>,
+    emptied: bool,
 }
 
 /// Touches of one table that are still to be carried.
@@ -57,57 +89,66 @@ struct Work {
     counted: bool,
 }
 
-/// One attempt. `silent`: the secondary's triggers and foreign keys do not fire. On an error both transactions are left open:
-/// drop the connections or roll back.
+/// One attempt. On an error both transactions are left open: drop the connections or roll back.
 pub async fn run(
     ends: &mut Ends<'_>,
     marker: &Snapshot,
-    silent: bool,
-    order: Order,
+    patience: Patience,
     applying: &mut Option<Applying>,
 ) -> Result<Thorough, Failure> {
+    let chunk = ends.chunk.max(1);
     let mut attempt = Attempt {
         primary: &mut *ends.primary,
         secondary: &mut *ends.secondary,
-        plans: ends.plans,
-        chunk: ends.chunk.max(1),
-        may_reorder: silent && order == Order::InPlace,
+        place: ends.place,
+        former: ends.schemas,
+        renewed: None,
+        chunk,
+        patience,
         carried: Carried::default(),
-        refused: Vec::new(),
+        refused: Refusals::new(chunk),
         wholes: BTreeMap::new(),
+        read: BTreeSet::new(),
+        unpaired: BTreeSet::new(),
     };
-    match attempt.run(marker, order, applying).await {
-        Ok(snapshot) => Ok(Thorough::Applied(snapshot, attempt.carried)),
-        Err(failure) if attempt.ends_with(&failure) => {
-            attempt.roll_back().await?;
-            Ok(Thorough::Entangled)
-        }
-        Err(failure) => Err(failure),
-    }
+    let result = attempt.run(marker, applying).await;
+    let otherwise = match result {
+        Ok(Some(snapshot)) => return Ok(Thorough::Applied(snapshot, attempt.carried, attempt.renewed)),
+        Ok(None) => Thorough::Outdated,
+        Err(failure) if attempt.is_entangled(&failure) => Thorough::Entangled,
+        Err(failure) if attempt.is_outdated(&failure) => Thorough::Outdated,
+        Err(failure) => return Err(failure),
+    };
+    attempt.roll_back().await?;
+    Ok(otherwise)
 }
 
 struct Attempt<'a> {
     primary: &'a mut End,
     secondary: &'a mut End,
-    plans: &'a Plans,
+    place: Place<'a>,
+    former: &'a Schemas,
+    /// The schemas as of this cycle's snapshot, once they were read again.
+    renewed: Option<Box<Schemas>>,
     chunk: usize,
-    /// Rows that stand in each other's way end the attempt instead of being parked.
-    may_reorder: bool,
+    patience: Patience,
     carried: Carried,
-    refused: Vec<Refused>,
-    /// Tables to be carried whole, with an entry that says so (none where only a cascade does).
-    wholes: BTreeMap<u32, Option<Entry>>,
+    refused: Refusals,
+    /// Tables to be carried whole.
+    wholes: BTreeMap<u32, WholeTouch>,
+    /// Tables of which rows were read.
+    read: BTreeSet<u32>,
+    /// Touched tables that cannot be carried.
+    unpaired: BTreeSet<u32>,
 }
 
 impl Attempt<'_> {
-    async fn run(
-        &mut self,
-        marker: &Snapshot,
-        order: Order,
-        applying: &mut Option<Applying>,
-    ) -> Result<Snapshot, Failure> {
-        let snapshot = self.begin(marker).await?;
-        if order == Order::DeleteFirst {
+    /// `None`: a table was truncated or rewritten meanwhile.
+    async fn run(&mut self, marker: &Snapshot, applying: &mut Option<Applying>) -> Result<Option<Snapshot>, Failure> {
+        let snapshot = self.begin().await?;
+        let done = lock_marker(self.secondary, marker).await?;
+        self.replay(marker, &done).await?;
+        if self.patience.order == Order::DeleteFirst {
             self.open_journal(marker).await?;
             while let Some(batch) = self.next_batch().await? {
                 self.delete_all(batch).await?;
@@ -120,18 +161,99 @@ impl Attempt<'_> {
         self.try_refused_again().await?;
         failpoint::pass("link.thorough.read");
         self.carry_wholes().await?;
+        let read: Vec<u32> = self.read.iter().copied().collect();
+        if self.patience.again && !fresh::are_as_seen(&self.primary.connection, &read).await? {
+            return Ok(None);
+        }
         self.on_primary("COMMIT").await?;
-        self.park().await?;
+        self.refused.park(&self.primary.connection, &mut self.carried).await?;
         *applying = Some(Applying { snapshot: snapshot.clone(), carried: self.carried });
         failpoint::pass("link.thorough.written");
         self.commit(marker, &snapshot).await?;
         failpoint::pass("link.thorough.applied");
-        Ok(snapshot)
+        Ok(Some(snapshot))
     }
 
-    /// Whether this failure is for the other order to solve.
+    fn schemas(&self) -> &Schemas {
+        self.renewed.as_deref().unwrap_or(self.former)
+    }
+
+    /// Runs the cycle's statements, and reads the schemas that they made.
+    async fn replay(&mut self, marker: &Snapshot, done: &[i64]) -> Result<(), Failure> {
+        let (statements, others) = statement::read(self.primary, marker).await?;
+        self.carried.discarded += others.len() as u64;
+        if statements.is_empty() {
+            return match self.patience.renewal {
+                Renewal::Wanted => self.renew().await,
+                Renewal::IfNeeded => Ok(()),
+            };
+        }
+        let (mine, nobodys): (Vec<_>, Vec<_>) = statements.into_iter().partition(|s| self.concerns_us(s));
+        self.carried.discarded += nobodys.len() as u64;
+        let replayed = replay(self.secondary, marker, &self.former.plans, mine, done).await?;
+        self.carried.applied += replayed.applied;
+        self.renew().await?;
+        for rel in replayed.touched {
+            self.touch_whole(rel);
+        }
+        for (statement, failure) in replayed.refused {
+            self.refuse_statement(statement, &failure);
+        }
+        Ok(())
+    }
+
+    /// Not if all that it locked is known and not mirrored: the secondary may not even have it.
+    fn concerns_us(&self, statement: &Statement) -> bool {
+        let catalog = self.former.catalog();
+        let foreign = |&rel: &u32| catalog.by_oid(rel).is_some_and(|table| table.has_rows() && !table.mirrored);
+        let known = statement.affected.iter().filter(|&&rel| catalog.by_oid(rel).is_some());
+        known.clone().next().is_none() || !known.clone().all(foreign)
+    }
+
+    fn refuse_statement(&mut self, statement: Statement, failure: &Failure) {
+        let schemas = self.schemas();
+        let tables = statement.affected.iter().filter_map(|&rel| schemas.catalog().by_oid(rel)).filter(|t| t.mirrored);
+        let diverged = tables.map(|t| (t.schema.clone(), t.name.clone())).collect();
+        let refused = Refused {
+            plan: None,
+            named: "a statement".into(),
+            diverged,
+            sqlstate: failure.sqlstate().to_string(),
+            error: failure.to_string(),
+            entry: statement.entry,
+            counted: true,
+        };
+        self.refused.add(refused, &mut self.carried);
+    }
+
+    /// Both schemas as they are now, to the transactions of this cycle.
+    async fn renew(&mut self) -> Result<(), Failure> {
+        self.primary.forget();
+        self.secondary.forget();
+        let read = Schemas::read(&self.primary.connection, &self.secondary.connection, self.place).await?;
+        self.renewed = Some(Box::new(read));
+        Ok(())
+    }
+
+    /// A table that is to be carried whole without a touch that says so.
+    fn touch_whole(&mut self, rel: u32) {
+        if let Some(rel) = self.schemas().plans.whole(rel).map(|plan| plan.rel) {
+            self.wholes.entry(rel).or_default();
+        }
+    }
+
+    /// Whether this failure is for another attempt to solve.
     fn ends_with(&self, failure: &Failure) -> bool {
-        self.may_reorder && failure.remedy() == Remedy::Reorder
+        self.is_entangled(failure) || self.is_outdated(failure)
+    }
+
+    fn is_entangled(&self, failure: &Failure) -> bool {
+        let may_reorder = self.patience.silent && self.patience.order == Order::InPlace;
+        may_reorder && failure.remedy() == Remedy::Reorder
+    }
+
+    fn is_outdated(&self, failure: &Failure) -> bool {
+        self.patience.again && matches!(failure, Failure::Primary(_)) && failure.remedy() == Remedy::ParkTable
     }
 
     async fn on_primary(&self, sql: &str) -> Result<(), Failure> {
@@ -146,18 +268,13 @@ impl Attempt<'_> {
         try_join!(self.on_primary("ROLLBACK"), self.on_secondary("ROLLBACK")).map(drop)
     }
 
-    /// The primary's snapshot; and the marker locked on the secondary, so that no other holder can write meanwhile.
-    async fn begin(&mut self, marker: &Snapshot) -> Result<Snapshot, Failure> {
+    /// The primary's snapshot.
+    async fn begin(&mut self) -> Result<Snapshot, Failure> {
         self.on_primary("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = 0").await?;
         let row = self.primary.connection.query_one("SELECT pg_current_snapshot()::text", &[]).await;
         let text: String = row.and_then(|row| row.try_get(0)).map_err(Failure::Primary)?;
         self.on_secondary("BEGIN").await?;
-        let row = self.secondary.connection.query_opt("SELECT snapshot FROM pgduet.applied FOR UPDATE", &[]).await;
-        let found = row.and_then(|row| row.map(|row| row.try_get::<_, String>(0)).transpose());
-        match found.map_err(Failure::Secondary)? {
-            Some(found) if found == marker.to_string() => text.parse().map_err(Failure::Lost),
-            _ => Err(Failure::MarkerMoved),
-        }
+        text.parse().map_err(Failure::Lost)
     }
 
     async fn open_journal(&self, marker: &Snapshot) -> Result<(), Failure> {
@@ -181,19 +298,33 @@ impl Attempt<'_> {
             return Ok(None);
         }
         let entries = rows.iter().map(|row| Entry::from_journal(row, 0)).collect::<Result<_, _>>();
-        Ok(Some(Batch::new(entries.map_err(Failure::Primary)?, self.plans)))
+        Ok(Some(Batch::new(entries.map_err(Failure::Primary)?, &self.schemas().plans)))
     }
 
-    async fn carry(&mut self, batch: Batch) -> Result<(), Failure> {
-        for entry in batch.strangers {
-            let (sqlstate, error) = ("42P01".into(), "the table is not mirrored".into());
-            self.refuse(Refused { plan: None, entry, sqlstate, error, counted: true });
+    async fn carry(&mut self, mut batch: Batch) -> Result<(), Failure> {
+        self.carried.unannounced += batch.unannounced as u64;
+        let mut strangers = std::mem::take(&mut batch.strangers);
+        strangers.retain(|entry| entry.op != Op::Statement);
+        if !strangers.is_empty() && self.renewed.is_none() {
+            self.renew().await?;
+            let found = Batch::new(std::mem::take(&mut strangers), &self.schemas().plans);
+            strangers = found.strangers;
+            self.carry_groups(found.groups).await?;
         }
-        for group in batch.groups {
+        for entry in strangers {
+            self.settle_stranger(entry);
+        }
+        self.carry_groups(batch.groups).await
+    }
+
+    async fn carry_groups(&mut self, groups: Vec<Group>) -> Result<(), Failure> {
+        for group in groups {
             for whole in group.wholes {
-                let known = self.wholes.entry(group.plan.rel).or_default();
-                self.carried.superseded += u64::from(known.is_some());
-                known.get_or_insert(whole);
+                let rel = self.schemas().plans.whole(whole.rel).map_or(group.plan.rel, |plan| plan.rel);
+                let known = self.wholes.entry(rel).or_default();
+                known.emptied |= whole.op == Op::Emptied;
+                self.carried.superseded += u64::from(known.entry.is_some());
+                known.entry.get_or_insert(whole);
             }
             for entries in [group.keys, group.rows] {
                 let work = Work { plan: Arc::clone(&group.plan), entries, counted: true };
@@ -201,6 +332,28 @@ impl Attempt<'_> {
             }
         }
         Ok(())
+    }
+
+    /// A touch of a table that cannot be carried is parked as a touch of the whole table: once it can be, all of it must be.
+    fn settle_stranger(&mut self, mut entry: Entry) {
+        let (named, diverged, error) = match self.schemas().stranger(entry.rel) {
+            Stranger::Nobodys => {
+                self.carried.discarded += 1;
+                return;
+            }
+            Stranger::Unpaired(table, reason) => {
+                (table.display_name(), vec![(table.schema.clone(), table.name.clone())], reason.to_string())
+            }
+        };
+        entry.op = Op::Whole;
+        entry.values.clear();
+        if self.unpaired.insert(entry.rel) {
+            let sqlstate = "42P01".into();
+            self.refused
+                .add(Refused { plan: None, named, diverged, entry, sqlstate, error, counted: true }, &mut self.carried);
+        } else {
+            self.carried.superseded += 1;
+        }
     }
 
     async fn delete_all(&mut self, batch: Batch) -> Result<(), Failure> {
@@ -215,7 +368,7 @@ impl Attempt<'_> {
     /// Tables without a key that a cascade may have changed.
     fn note_wholes(&mut self, carried: &part::Carried) {
         for child in &carried.whole_children {
-            self.wholes.entry(*child).or_default();
+            self.touch_whole(*child);
         }
     }
 
@@ -250,6 +403,7 @@ impl Attempt<'_> {
     /// Returns how many distinct rows the touches were of.
     async fn carry_part(&mut self, work: &Work, children: &mut Vec<Children>) -> Result<usize, Failure> {
         let (plan, entries) = (&work.plan, work.entries.as_slice());
+        self.read.insert(plan.rel);
         match entries.first().map(|entry| entry.op) {
             None => Ok(0),
             Some(Op::Row) => part::append(self.secondary, plan, entries).await,
@@ -266,7 +420,7 @@ impl Attempt<'_> {
     async fn next_children(&mut self, children: &mut Vec<Children>) -> Result<Option<Work>, Failure> {
         while let Some(open) = children.pop() {
             let entries = part::fetch_children(self.secondary, &open, self.chunk).await?;
-            let Some(plan) = self.plans.get(open.child).map(Arc::clone) else { continue };
+            let Some(plan) = self.schemas().plans.get(open.child).map(Arc::clone) else { continue };
             if entries.len() >= self.chunk {
                 children.push(open);
             }
@@ -286,41 +440,22 @@ impl Attempt<'_> {
 
     fn refuse_one(&mut self, work: Work, failure: &Failure) {
         for entry in work.entries {
-            let (sqlstate, error) = (failure.sqlstate().to_string(), failure.to_string());
-            self.refuse(Refused { plan: Some(Arc::clone(&work.plan)), entry, sqlstate, error, counted: work.counted });
+            self.refused.add(Refused::of(&work.plan, entry, failure, work.counted), &mut self.carried);
         }
     }
 
     /// One entry stands for all: the table has to be carried whole once it can be.
     fn refuse_table(&mut self, work: &Work, failure: &Failure) {
-        let entry = Entry { rel: work.plan.rel, op: Op::Whole, values: Vec::new() };
-        let (sqlstate, error) = (failure.sqlstate().to_string(), failure.to_string());
         if work.counted {
             self.carried.superseded += work.entries.len().saturating_sub(1) as u64;
         }
-        self.refuse(Refused { plan: Some(Arc::clone(&work.plan)), entry, sqlstate, error, counted: work.counted });
-    }
-
-    /// Takes note of a refused entry. A list as long as a chunk is folded into one entry for each table.
-    fn refuse(&mut self, refused: Refused) {
-        self.refused.push(refused);
-        if self.refused.len() <= self.chunk {
-            return;
-        }
-        let mut folded: BTreeMap<u32, Refused> = BTreeMap::new();
-        for mut refused in std::mem::take(&mut self.refused) {
-            refused.entry.op = Op::Whole;
-            refused.entry.values.clear();
-            if let Some(other) = folded.insert(refused.entry.rel, refused) {
-                self.carried.superseded += u64::from(other.counted);
-            }
-        }
-        self.refused.extend(folded.into_values());
+        let refused = Refused::of(&work.plan, Entry::whole(work.plan.rel), failure, work.counted);
+        self.refused.add(refused, &mut self.carried);
     }
 
     /// With foreign keys that fire, a row may have been refused only because its parent came in a later chunk.
     async fn try_refused_again(&mut self) -> Result<(), Failure> {
-        for refused in std::mem::take(&mut self.refused) {
+        for refused in self.refused.take() {
             let again = matches!(refused.sqlstate.as_str(), "23503" | "23505") && refused.entry.op != Op::Whole;
             match refused.plan.as_ref().filter(|_| again) {
                 Some(plan) => {
@@ -328,7 +463,7 @@ impl Attempt<'_> {
                     let work = Work { plan, entries: vec![refused.entry], counted };
                     self.carry_table(vec![work], Vec::new()).await?;
                 }
-                None => self.refused.push(refused),
+                None => self.refused.put_back(refused),
             }
         }
         Ok(())
@@ -336,81 +471,49 @@ impl Attempt<'_> {
 
     /// Whole tables last: they overrule whatever was written to them before.
     async fn carry_wholes(&mut self) -> Result<(), Failure> {
-        let entries = std::mem::take(&mut self.wholes);
-        let rels: Vec<u32> = entries.keys().copied().collect();
-        let plans = whole::with_children(self.plans, &rels);
-        if plans.is_empty() {
-            return Ok(());
-        }
-        let together = whole::carry(self.primary, self.secondary, &plans).await;
-        match together {
-            Err(failure) if failure.remedy() == Remedy::Retry => return Err(failure),
-            Err(_) if plans.len() > 1 => {
-                for plan in &plans {
-                    let result = whole::carry(self.primary, self.secondary, std::slice::from_ref(plan)).await;
-                    self.note_whole(plan, entries.get(&plan.rel).cloned().flatten(), result)?;
+        let mut touches = std::mem::take(&mut self.wholes);
+        let rels: Vec<u32> = touches.keys().copied().collect();
+        let wholes: Vec<Whole> = whole::with_children(&self.schemas().plans, &rels)
+            .into_iter()
+            .map(|plan| {
+                let touch = touches.remove(&plan.rel).unwrap_or_default();
+                Whole { plan, emptied: touch.emptied, entry: touch.entry }
+            })
+            .collect();
+        // Partitions of a table that is carried whole itself.
+        self.carried.superseded += touches.values().filter(|touch| touch.entry.is_some()).count() as u64;
+        self.read.extend(wholes.iter().map(|whole| whole.plan.rel));
+        match whole::carry(self.primary, self.secondary, &wholes).await {
+            Err(failure) if failure.remedy() == Remedy::Retry || self.ends_with(&failure) => return Err(failure),
+            Err(_) if wholes.len() > 1 => {
+                for whole in wholes {
+                    let result = whole::carry(self.primary, self.secondary, std::slice::from_ref(&whole)).await;
+                    self.note_whole(whole, result)?;
                 }
             }
-            result => {
-                let mut result = Some(result);
-                for plan in &plans {
-                    let entry = entries.get(&plan.rel).cloned().flatten();
-                    self.note_whole(plan, entry, result.take().unwrap_or(Ok(())))?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn note_whole(
-        &mut self,
-        plan: &Arc<TablePlan>,
-        entry: Option<Entry>,
-        result: Result<(), Failure>,
-    ) -> Result<(), Failure> {
-        match result {
-            Ok(()) => self.carried.applied += u64::from(entry.is_some()),
-            Err(failure) if failure.remedy() == Remedy::Retry => return Err(failure),
+            Ok(()) => self.carried.applied += wholes.iter().filter(|whole| whole.entry.is_some()).count() as u64,
             Err(failure) => {
-                let counted = entry.is_some();
-                let entries = vec![entry.unwrap_or(Entry { rel: plan.rel, op: Op::Whole, values: Vec::new() })];
-                self.refuse_one(Work { plan: Arc::clone(plan), entries, counted }, &failure);
+                for whole in wholes {
+                    self.refuse_whole(whole, &failure);
+                }
             }
         }
         Ok(())
     }
 
-    /// Writes the refused entries down, on the primary and durably, before the cycle that leaves them out is applied.
-    async fn park(&mut self) -> Result<(), Failure> {
-        if self.refused.is_empty() {
-            return Ok(());
-        }
-        let connection = &self.primary.connection;
-        for refused in &self.refused {
-            let plan = refused.plan.as_ref();
-            let table = plan.map_or_else(|| format!("oid {}", refused.entry.rel), |plan| plan.display_name.clone());
-            let (sqlstate, error) = (refused.sqlstate.as_str(), refused.error.as_str());
-            let (op, key) = (refused.entry.op.as_str(), refused.entry.texts());
-            let entry = parked::Parking { rel: refused.entry.rel, table: &table, op, key: &key, sqlstate, error };
-            let new = parked::park(connection, &[entry]).await? > 0;
-            match (refused.counted, new) {
-                (true, true) => self.carried.parked += 1,
-                (true, false) => self.carried.superseded += 1,
-                (false, _) => {}
-            }
-            if let Some(plan) = plan {
-                let evidence = json!({ "parked": { "sqlstate": sqlstate, "error": error } });
-                let names = [(plan.schema.as_str(), plan.name.as_str())];
-                tables::set(connection, &names, tables::SyncState::Diverged, &evidence).await?;
-            }
-            tracing::warn!(
-                table,
-                sqlstate,
-                error,
-                "an entry was parked: the secondary differs there until it is retried"
-            );
+    fn note_whole(&mut self, whole: Whole, result: Result<(), Failure>) -> Result<(), Failure> {
+        match result {
+            Ok(()) => self.carried.applied += u64::from(whole.entry.is_some()),
+            Err(failure) if failure.remedy() == Remedy::Retry || self.ends_with(&failure) => return Err(failure),
+            Err(failure) => self.refuse_whole(whole, &failure),
         }
         Ok(())
+    }
+
+    fn refuse_whole(&mut self, whole: Whole, failure: &Failure) {
+        let counted = whole.entry.is_some();
+        let entries = vec![whole.entry.unwrap_or_else(|| Entry::whole(whole.plan.rel))];
+        self.refuse_one(Work { plan: whole.plan, entries, counted }, failure);
     }
 
     async fn commit(&mut self, former: &Snapshot, latter: &Snapshot) -> Result<(), Failure> {
@@ -422,6 +525,11 @@ impl Attempt<'_> {
             .query(&advance, &[&former, &latter, &applied, &superseded])
             .await
             .map_err(Failure::Secondary)?;
+        if self.carried.discarded > 0 {
+            let sql = "UPDATE pgduet.applied SET discarded_total = discarded_total + $1";
+            let discarded = self.carried.discarded as i64;
+            self.secondary.connection.execute(sql, &[&discarded]).await.map_err(Failure::Secondary)?;
+        }
         self.on_secondary("COMMIT").await
     }
 }

@@ -283,7 +283,7 @@ fn movable(statement: &Statement, text: &[u8], policy: &Policy, names: &Names) -
     }
     for table in &shape.tables {
         match find(table, catalog, names) {
-            Found::Table(t) if !t.mirrored => return Err(Why::NotMirrored),
+            Found::Table(t) if !t.mirrored || catalog.unpaired(t.oid).is_some() => return Err(Why::NotMirrored),
             Found::Table(t) if policy.unequal.contains(&t.oid) => return Err(Why::Unequal),
             Found::Table(_) => {}
             _ => return Err(Why::NotMirrored),

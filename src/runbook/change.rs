@@ -9,12 +9,13 @@ use serde_json::{Value, json};
 use super::gates::{self, Gate};
 use super::{Conductor, PolicyView, Trouble};
 use crate::backend::introspect::Paired;
+use crate::catalog::Table;
 use crate::link::ledger::LinkState;
 use crate::routing::{Ack, Percent, Phase, Policy};
 use crate::side::Side;
 use crate::store::control::{self, Change, Settings, Swapped};
-use crate::store::schema;
 use crate::store::tables::{self, SyncState};
+use crate::store::{captures, schema};
 
 /// How long a link is given to carry the rest before `dual_write` is left.
 const LAST_DRAIN: Duration = Duration::from_secs(10);
@@ -109,8 +110,8 @@ impl Conductor {
             0 if !now.phase.captures() => 0,
             expected => self.make_durable(expected, wanted, patch, &gates).await?,
         };
-        let policy = Policy { epoch, ..with_settings(now, wanted) };
-        self.enforce(&policy);
+        // Over what is in force at this moment: the schemas may have been read again meanwhile.
+        self.context.registry.swap(|policy| Policy { epoch, ..with_settings(policy, wanted) });
         Ok(self.view())
     }
 
@@ -126,8 +127,9 @@ impl Conductor {
             return Ok(PolicyView::dry_run(now, wanted, gates));
         }
         let paired = paired.ok_or_else(|| Refused::Gates(gates.clone()))?;
+        let paired = self.leave_out(wanted.phase.primary(), paired).await?;
         let primary = wanted.phase.primary();
-        self.link.start(primary, paired.catalogs.clone(), true).await?;
+        self.link.start(primary, true).await?;
         let entered = self.enforce_dual_write(now, wanted, patch, &gates, &paired).await;
         if entered.is_err() && !self.policy().phase.captures() {
             self.link.stop().await;
@@ -168,7 +170,7 @@ impl Conductor {
         paired: &Paired,
     ) -> Result<u64, Refused> {
         let primary = wanted.phase.primary();
-        self.assume_equal(primary, paired, now.epoch).await?;
+        self.assume_equal(primary, paired).await?;
         let epoch = self.make_durable(now.epoch, wanted, patch, gates).await?;
         let mut policy = Policy { epoch, ..with_settings(now, wanted) };
         policy.catalog = paired.catalogs.clone();
@@ -177,12 +179,16 @@ impl Conductor {
     }
 
     /// Tables that were never followed are declared equal; tables that were left behind once stay `stale`.
-    async fn assume_equal(&self, primary: Side, paired: &Paired, _epoch: u64) -> Result<(), Refused> {
+    pub(super) async fn assume_equal(&self, primary: Side, paired: &Paired) -> Result<(), Trouble> {
         let connection = self.connect(primary).await?;
         let known = tables::read_all(&connection).await?;
         let catalog = paired.catalogs.get(primary);
         let is_new = |schema: &str, name: &str| !known.iter().any(|k| k.schema == schema && k.name == name);
-        let fresh: Vec<_> = catalog.tables().iter().filter(|t| t.mirrored && is_new(&t.schema, &t.name)).collect();
+        let carried = |t: &&Arc<Table>| t.mirrored && catalog.unpaired(t.oid).is_none();
+        let fresh: Vec<_> = catalog.tables().iter().filter(carried).filter(|t| is_new(&t.schema, &t.name)).collect();
+        if fresh.is_empty() {
+            return Ok(());
+        }
         let names: Vec<(&str, &str)> = fresh.iter().map(|t| (t.schema.as_str(), t.name.as_str())).collect();
         tables::set(&connection, &names, SyncState::Assumed, &json!({ "by": "entering dual_write" })).await?;
         Ok(())
@@ -191,7 +197,7 @@ impl Conductor {
     async fn gates_of_dual_write(&self, dry_run: bool) -> (Vec<Gate>, Option<Paired>) {
         let prepared = match dry_run {
             true => self.reach_both().await,
-            false => self.install().await,
+            false => self.install_anew().await,
         };
         let mut gates = vec![gates::prepared(prepared.err().map(|e| e.to_string()))];
         let paired = match self.read_schemas().await {
@@ -201,12 +207,22 @@ impl Conductor {
                 return (gates, None);
             }
         };
-        let tables = paired.catalogs.get(Side::Old).tables();
-        let mirrored: Vec<String> = tables.iter().filter(|t| t.mirrored).map(|t| t.display_name()).collect();
+        let catalog = paired.catalogs.get(Side::Old);
+        let carried = catalog.tables().iter().filter(|t| t.mirrored && catalog.unpaired(t.oid).is_none());
+        let mirrored: Vec<String> = carried.map(|t| t.display_name()).collect();
         let left_out: Vec<Value> =
             paired.left_out.iter().map(|l| json!({ "table": l.table, "reason": l.reason })).collect();
         gates.push(gates::tables_paired(&mirrored, &left_out));
         (gates, Some(paired))
+    }
+
+    /// What a former phase left out is looked at again.
+    async fn install_anew(&self) -> Result<(), Trouble> {
+        self.install().await?;
+        for side in Side::BOTH {
+            captures::leave_out(&self.connect(side).await?, &[]).await?;
+        }
+        Ok(())
     }
 
     async fn reach_both(&self) -> Result<(), Trouble> {

@@ -19,10 +19,12 @@ mod reload;
 mod report;
 mod route;
 mod rules;
+mod schemas;
 mod statements;
 mod watch;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::AtomicI64;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 pub use alerts::Alert;
@@ -65,6 +67,11 @@ pub struct Conductor {
     reloader: Reloader,
     /// One change at a time.
     changing: tokio::sync::Mutex<()>,
+    /// The schemas are read by one at a time.
+    refreshing: tokio::sync::Mutex<()>,
+    myself: Weak<Conductor>,
+    /// The number of the last captured statement that this instance knows of.
+    statements: AtomicI64,
     /// Why this instance is not ready; `None`: it is.
     not_ready: Mutex<Option<String>>,
     /// Rung when the durable policy may have changed.
@@ -75,15 +82,22 @@ pub struct Conductor {
 impl Conductor {
     pub fn new(context: Arc<Context>, link: Arc<LinkHandle>, findings: Arc<Findings>, reloader: Reloader) -> Arc<Self> {
         let not_ready = Mutex::new(Some("the durable policy has not been read yet".to_owned()));
-        Arc::new(Conductor {
-            context,
-            link,
-            findings,
-            reloader,
-            changing: tokio::sync::Mutex::new(()),
-            not_ready,
-            told: Arc::default(),
-            alerts: Mutex::default(),
+        Arc::new_cyclic(|myself| {
+            link.on_schemas(Conductor::announce(myself));
+            let (changing, refreshing) = Default::default();
+            Conductor {
+                context,
+                link,
+                findings,
+                reloader,
+                changing,
+                refreshing,
+                myself: Weak::clone(myself),
+                statements: AtomicI64::new(0),
+                not_ready,
+                told: Arc::default(),
+                alerts: Mutex::default(),
+            }
         })
     }
 
@@ -144,8 +158,7 @@ impl Conductor {
                 Ok(paired) => paired.catalogs,
                 Err(error) => {
                     tracing::warn!(%error, "one schema cannot be read; every table of the primary is captured meanwhile");
-                    let primary = Arc::new(self.read_schema(settings.phase.primary()).await?.into_catalog());
-                    crate::side::BySide { old: Arc::clone(&primary), new: primary }
+                    self.primary_alone(&policy).await?
                 }
             };
             policy.unequal = Arc::new(self.unequal(&policy).await?);

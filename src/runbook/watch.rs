@@ -1,13 +1,14 @@
 //! Starting from the durable policy, and following it: other instances may change it, and sessions may change the schema.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::complaint::Complaint;
 use super::{Conductor, PolicyPatch, Trouble};
 use crate::backend::control::Connection;
-use crate::routing::{Phase, Policy};
 use crate::side::Side;
+use crate::store::captures;
 use crate::store::control::{self, Control};
 
 /// The pause between two looks at the primary.
@@ -80,7 +81,7 @@ impl Conductor {
         self.enforce(&policy);
         let (was, is) = (former.phase.captures(), policy.phase.captures());
         if is && (!was || former.epoch == 0) {
-            self.link.start(policy.primary(), policy.catalog.clone(), false).await?;
+            self.link.start(policy.primary(), false).await?;
         }
         if was && !is {
             self.link.stop().await;
@@ -116,7 +117,7 @@ impl Conductor {
                 () = tokio::time::sleep(LOOK) => false,
             };
             looks = (looks + 1) % LOOKS_PER_SCHEMA;
-            if (schema_changed || looks == 0) && self.policy().phase.captures() {
+            if schema_changed || looks == 0 {
                 self.refresh_schemas().await;
             }
             match self.look(connection.take()).await {
@@ -140,6 +141,9 @@ impl Conductor {
         };
         let durable = tokio::time::timeout(limit, control::read(&connection)).await;
         let durable = durable.map_err(|_| Trouble::Slow(side, limit))??;
+        if policy.phase.captures() {
+            self.look_for_statements(&connection).await?;
+        }
         if let Some(durable) = durable.filter(|d| d.epoch > policy.epoch) {
             // A change of this instance's own is under way, or has just ended: it is not another's.
             if let Ok(_idle) = self.changing.try_lock()
@@ -153,32 +157,12 @@ impl Conductor {
         Ok(connection)
     }
 
-    /// Reads the schemas again, and puts them in force if they have changed.
-    async fn refresh_schemas(&self) {
-        let Ok(_idle) = self.changing.try_lock() else { return };
-        let paired = match self.read_schemas().await {
-            Ok(paired) => paired,
-            Err(error) => {
-                tracing::warn!(%error, "the schemas could not be read again; the former ones stay in force");
-                return;
-            }
-        };
-        let now = self.policy();
-        let unequal = match self.unequal(&Policy { catalog: paired.catalogs.clone(), ..(*now).clone() }).await {
-            Ok(unequal) => unequal,
-            Err(error) => {
-                tracing::warn!(%error, "the tables' states could not be read again");
-                return;
-            }
-        };
-        if paired.catalogs == now.catalog && unequal == *now.unequal {
-            return;
+    /// Another instance's sessions may have changed the schema.
+    async fn look_for_statements(&self, connection: &Connection) -> Result<(), Trouble> {
+        let number = captures::statements(connection).await?;
+        if self.statements.swap(number, Ordering::Relaxed) != number {
+            self.refresh_schemas().await;
         }
-        tracing::info!("the schema has changed; statements are analysed anew");
-        let policy = Policy { catalog: paired.catalogs.clone(), unequal: Arc::new(unequal), ..(*now).clone() };
-        if policy.phase != Phase::OldOnly {
-            self.enforce(&policy);
-            self.link.update_catalog(paired.catalogs).await;
-        }
+        Ok(())
     }
 }

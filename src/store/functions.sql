@@ -108,7 +108,7 @@ BEGIN
         statement := pgduet.definition(made);
     END IF;
     INSERT INTO pgduet.journal (rel, op, key) VALUES (coalesce(made, 0), 'D', ARRAY[kind::text, statement, caller, search_path,
-        settings::text, coalesce(affected, '')]);
+        settings::text, coalesce(affected, ''), nextval('pgduet.statement_number')::text]);
 END $$;
 
 -- As whoever calls it, with the settings that a text's meaning hangs on.
@@ -150,7 +150,7 @@ CREATE OR REPLACE FUNCTION pgduet.advance(former text, latter text, applied bigi
     AS $$
 BEGIN
     UPDATE pgduet.applied a SET snapshot = $2, applied_total = a.applied_total + $3,
-        superseded_total = a.superseded_total + $4
+        superseded_total = a.superseded_total + $4, replayed = '{}'
         WHERE a.only_row AND a.snapshot = $1;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'the marker has moved' USING ERRCODE = '40001', HINT = 'Another instance holds the link.';

@@ -15,9 +15,10 @@ pub async fn size_bytes(connection: &Connection) -> Result<Option<u64>, StoreErr
     Ok(bytes.map(|n| n.max(0) as u64))
 }
 
-/// How many committed entries the snapshot does not see.
+/// How many committed entries that sessions have announced the snapshot does not see.
 pub async fn pending(connection: &Connection, marker: &Snapshot) -> Result<u64, StoreError> {
-    let sql = "SELECT count(*) FROM pgduet.journal WHERE xid >= $1::text::xid8 OR xid = ANY ($2::text[]::xid8[])";
+    let sql = "SELECT count(*) FILTER (WHERE op::text = lower(op::text)) FROM pgduet.journal \
+        WHERE xid >= $1::text::xid8 OR xid = ANY ($2::text[]::xid8[])";
     let in_progress: Vec<String> = marker.in_progress.iter().map(u64::to_string).collect();
     let row = unless_absent(connection.query_one(sql, &[&marker.xmax.to_string(), &in_progress]).await)
         .map_err(StoreError::doing(connection, "counting pgduet.journal"))?;

@@ -8,12 +8,14 @@
 //! | `history` | every change of policy | |
 //! | `journal` | the touches not yet carried | empty |
 //! | `parked` | entries that the secondary refuses for good | |
+//! | `captures` | tables that triggers capture, or nobody | |
 //! | `tables` | sync state of each mirrored table | |
 //! | `detached` | why the link was given up, if it was | |
 //! | `applied` | | the marker |
 //!
 //! Everything here may be called before `init`: where the schema does not exist, reads answer `None` or nothing.
 
+pub mod captures;
 pub mod control;
 pub mod detached;
 pub mod journal;

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pgduet::backend::control::Connection;
-use pgduet::backend::introspect;
 use pgduet::config::{Config, Live};
+use pgduet::link::LinkHandle;
 use pgduet::link::ledger::{Ledger, LinkState};
-use pgduet::link::{Catalogs, LinkHandle};
 use pgduet::side::Side;
 use pgduet::store::schema;
 
-use crate::cluster::{Servers, open, own};
+use crate::cluster::{Servers, open};
 
 const BOUND: Duration = Duration::from_secs(60);
 
@@ -25,7 +24,6 @@ pub struct Rig {
     pub config: Arc<Config>,
     pub ledger: Arc<Ledger>,
     pub link: LinkHandle,
-    pub catalogs: Catalogs,
     old: Connection,
     new: Connection,
 }
@@ -120,13 +118,10 @@ impl Prepared {
         let config = self.config;
         let old = open(&config, Side::Old).await;
         let new = open(&config, Side::New).await;
-        let on_old = introspect::read(&own(&config, Side::Old).await, &config.mirror).await.expect("introspect");
-        let on_new = introspect::read(&own(&config, Side::New).await, &config.mirror).await.expect("introspect");
-        let catalogs = introspect::pair(on_old, on_new).catalogs;
         let ledger = Arc::new(Ledger::default());
         let link = LinkHandle::new(Live::new(Config::clone(&config)), Arc::clone(&ledger));
-        link.start(Side::Old, catalogs.clone(), true).await.expect("start");
-        Rig { config, ledger, link, catalogs, old, new }
+        link.start(Side::Old, true).await.expect("start");
+        Rig { config, ledger, link, old, new }
     }
 }
 

@@ -79,13 +79,6 @@ impl Duo {
         found.unwrap_or_else(|| panic!("no number {pointer} in {status}"))
     }
 
-    /// As [`Duo::count`], for what may be negative.
-    pub fn count_signed(&self, pointer: &str) -> i64 {
-        let status = self.status();
-        let found = status.pointer(pointer).and_then(serde_json::Value::as_i64);
-        found.unwrap_or_else(|| panic!("no number {pointer} in {status}"))
-    }
-
     /// SQL through the proxy, as `app`.
     pub fn sql(&self, sql: &str) -> String {
         self.try_sql(sql).unwrap_or_else(|e| self.panic(&e))
