@@ -79,6 +79,13 @@ def measure(name, target, clients, statements):
     print(f"| {name} | {alone / 1024:.1f} | {idle / 1024:.1f} | {used / 1024:.1f} | {each[0]:.1f} | {each[1]:.1f} |", flush=True)
 
 
+def stop(bench, target):
+    child = next(child for child in bench.children if child.pid == target["pid"])
+    child.terminate()
+    child.wait(60)
+    bench.children.remove(child)
+
+
 def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--clients", type=int, default=1000)
@@ -90,8 +97,6 @@ def main():
     bench.max_connections = 2 * options.clients + 100
     try:
         old, new = bench.server("old"), bench.server("new")
-        bench.mirror = bench.proxy("proxy", old, new)
-        bench.policy(shadow_sample_percent=0)
         read = "SELECT abalance FROM pgbench_accounts WHERE aid = 1"
         write = "UPDATE pgbench_accounts SET abalance = abalance + 1 WHERE aid = 1"
         print(f"{options.clients} clients; MiB in memory (VmRSS), KiB for each client\n")
@@ -100,11 +105,16 @@ def main():
         bouncer = bench.pgbouncer(old, pool=options.clients)
         if bouncer:
             measure("pgbouncer", bouncer, options.clients, [read])
-        measure("old_only", bench.mirror, options.clients, [read])
-        bench.policy(phase="dual_write")
-        measure("dual_write, reads and a write", bench.mirror, options.clients, [read, write])
-        bench.policy(read_percent=100, force=True)
-        measure("dual_write, reads on new", bench.mirror, options.clients, [read])
+        # A process for each: what one has given back to its allocator would hide what the next one takes.
+        for name, policy, statements in (
+            ("old_only", {}, [read]),
+            ("dual_write, a read and a write", {"phase": "dual_write"}, [read, write]),
+            ("dual_write, a read on new", {"read_percent": 100, "force": True}, [read]),
+        ):
+            bench.mirror = bench.proxy(name.replace(" ", "-").replace(",", ""), old, new)
+            bench.policy(shadow_sample_percent=0, **policy)
+            measure(name, bench.mirror, options.clients, statements)
+            stop(bench, bench.mirror)
     finally:
         bench.tear_down()
 

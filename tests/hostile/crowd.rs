@@ -13,6 +13,9 @@ const SOON: Duration = Duration::from_secs(60);
 const MANY: usize = 10_000;
 /// What one that has said nothing may cost, KiB.
 const EACH: u64 = 6;
+/// Clients that have logged in, and what one of them may cost, KiB: bench/memory.py says what it is.
+const IDLE: u64 = 200;
+const EACH_IDLE: u64 = 24;
 
 /// As many as this machine lets one process open, up to [`MANY`].
 fn many() -> usize {
@@ -90,4 +93,17 @@ fn the_admin_port_outlives_those_who_never_finish_a_request() {
     assert_eq!(answer.status, 200);
     drop(slow);
     assert_eq!(duo.sql("SELECT 1"), "1");
+}
+
+#[test]
+fn an_idle_client_costs_little() {
+    let mut duo = Duo::start("");
+    for phase in ["old_only", "dual_write"] {
+        duo.phase(phase);
+        let witness = Witness::of(&duo);
+        let clients: Vec<Raw> = (0..IDLE).map(|_| Raw::started(duo.proxy.port)).collect();
+        witness.expect(&format!("{IDLE} idle clients, {phase}"), &mut duo, EACH_IDLE * IDLE);
+        drop(clients);
+        witness.expect_all_gone(&duo);
+    }
 }

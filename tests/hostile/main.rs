@@ -10,6 +10,7 @@ mod raw;
 mod crowd;
 mod floods;
 mod giants;
+mod ledger;
 mod messages;
 mod mutation;
 mod seed;
