@@ -212,6 +212,7 @@ fn table(name: &str, columns: &[(&str, Exactness)], key: &[usize]) -> Table {
         columns: columns.iter().map(|(name, exactness)| column(name, *exactness)).collect(),
         key: key.to_vec(),
         mirrored: true,
+        by_trigger: false,
         has_user_triggers: false,
         has_rules: false,
         row_security: false,

@@ -42,7 +42,7 @@ pub async fn read(connection: &Connection, mirror: &Mirror) -> Result<Schema, to
         read_functions(connection),
         read_writers(connection),
         read_usual_isolation(connection),
-        read_left_out(connection)
+        read_methods(connection)
     )?;
     let mut tables = tables;
     let mut columns = columns;
@@ -51,7 +51,8 @@ pub async fn read(connection: &Connection, mirror: &Mirror) -> Result<Schema, to
         table.key = keys.get(&table.oid).and_then(|indexes| choose_key(&table.columns, indexes)).unwrap_or_default();
         table.mirrored = matches!(table.kind, TableKind::Plain | TableKind::Partitioned)
             && selected(mirror, table)
-            && !declared.contains(&table.oid);
+            && declared.get(&table.oid) != Some(&b'n');
+        table.by_trigger = declared.get(&table.oid) == Some(&b't');
     }
     Ok(Schema { tables, functions, writers, usual_isolation })
 }
@@ -65,20 +66,22 @@ async fn read_usual_isolation(connection: &Connection) -> Result<bool, tokio_pos
     connection.query_one(sql, &[]).await?.try_get(0)
 }
 
-/// What was left out when the phase was entered stays out: it would have to be copied first.
-async fn read_left_out(connection: &Connection) -> Result<HashSet<u32>, tokio_postgres::Error> {
+/// How tables are captured, where that is declared. What was left out when the phase was entered stays out: it would have to be copied
+/// first.
+async fn read_methods(connection: &Connection) -> Result<HashMap<u32, u8>, tokio_postgres::Error> {
     let known = connection.query_one("SELECT to_regclass('pgduet.captures') IS NOT NULL", &[]).await?;
     if !known.try_get::<_, bool>(0)? {
-        return Ok(HashSet::new());
+        return Ok(HashMap::new());
     }
-    let sql = "SELECT rel FROM pgduet.captures WHERE method = 'n'";
-    connection.query(sql, &[]).await?.iter().map(|row| row.try_get(0)).collect()
+    let rows = connection.query("SELECT rel, method FROM pgduet.captures", &[]).await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get::<_, i8>(1)? as u8))).collect()
 }
 
 async fn read_tables(connection: &Connection) -> Result<Vec<Table>, tokio_postgres::Error> {
     let sql = format!(
         "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relrowsecurity, \
-           EXISTS (SELECT 1 FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'), \
+           EXISTS (SELECT 1 FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D' \
+             AND t.tgfoid NOT IN (SELECT p.oid FROM pg_proc p WHERE p.pronamespace = to_regnamespace('pgduet'))), \
            EXISTS (SELECT 1 FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN') \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
          WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND {USER_SCHEMAS} ORDER BY c.oid"
@@ -102,6 +105,7 @@ fn table_from(row: &Row) -> Result<Table, tokio_postgres::Error> {
         columns: Vec::new(),
         key: Vec::new(),
         mirrored: false,
+        by_trigger: false,
         has_user_triggers: row.try_get(5)?,
         has_rules: row.try_get(6)?,
         row_security: row.try_get(4)?,
@@ -334,6 +338,7 @@ mod tests {
             columns: columns.iter().enumerate().map(column).collect(),
             key: vec![0],
             mirrored: true,
+            by_trigger: false,
             has_user_triggers: false,
             has_rules: false,
             row_security: false,

@@ -65,6 +65,8 @@ pub struct Table {
     /// Selected by `mirror.include` / `mirror.exclude`, and not left out when the phase was entered: its writes are captured.
     /// Whether the link can carry them as things are, [`Catalog::unpaired`] says.
     pub mirrored: bool,
+    /// Captured by triggers of pgduet's own, whoever writes to it and however.
+    pub by_trigger: bool,
     /// Has triggers of the user's own, rules or row security: RETURNING capture may miss rows.
     pub has_user_triggers: bool,
     pub has_rules: bool,

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::{CaptureMode, ClientAuth, ClientCertificate, Clients, Config, KeySource, Phase, TlsMode, TlsNeed, User};
+use super::{ClientAuth, ClientCertificate, Clients, Config, KeySource, Phase, TlsMode, TlsNeed, User};
 
 /// Why there is no configuration. Its text is all that an operator needs to mend it.
 #[derive(Debug, thiserror::Error)]
@@ -74,8 +74,6 @@ impl Config {
             self.timeouts.startup.is_zero().then(|| ("timeouts.startup", "must be more than 0s".to_owned())),
             self.mirror.ack_timeout.is_zero().then(|| ("mirror.ack_timeout", "must be more than 0s".to_owned())),
             (self.link.chunk == 0).then(|| ("link.chunk", "at least 1".to_owned())),
-            (self.mirror.capture == CaptureMode::Trigger)
-                .then(|| ("mirror.capture", "trigger capture is not available in this version; use auto".to_owned())),
             (!matches!(self.phase, Phase::OldOnly | Phase::DualWrite))
                 .then(|| ("phase", "a first start is in old_only or dual_write".to_owned())),
             (self.reads.key.is_empty()).then(|| ("reads.key", "names no source of keys".to_owned())),

@@ -185,6 +185,8 @@ fn write(statement: &Statement, policy: &Policy, names: &Names) -> Action {
             // What it writes to is told by the counters of the tables below it.
             Found::Table(table) if table.kind == TableKind::View => return opaque("the target is a view"),
             Found::Table(table) if !table.mirrored => return Action::Uncaptured("the table is not on both sides"),
+            // Nothing is to be added; but its own triggers may write elsewhere, and its commit has to be announced.
+            Found::Table(table) if table.by_trigger => return opaque("it is captured by triggers"),
             Found::Table(table) => match sql::capture(dml, table) {
                 Capture::Impossible(reason) => return opaque(reason.as_str()),
                 how => insertions.extend(sql::insertions(dml, table, how)),

@@ -127,8 +127,10 @@ impl Conductor {
             return Ok(PolicyView::dry_run(now, wanted, gates));
         }
         let paired = paired.ok_or_else(|| Refused::Gates(gates.clone()))?;
-        let paired = self.leave_out(wanted.phase.primary(), paired).await?;
         let primary = wanted.phase.primary();
+        let mut paired = self.leave_out(primary, paired).await?;
+        self.make_triggers_first(primary, paired.catalogs.get(primary)).await?;
+        paired.catalogs = self.read_schemas().await?.catalogs;
         self.link.start(primary, true).await?;
         let entered = self.enforce_dual_write(now, wanted, patch, &gates, &paired).await;
         if entered.is_err() && !self.policy().phase.captures() {
@@ -259,6 +261,7 @@ impl Conductor {
             tracing::warn!(%error, "the link was stopped before it had carried everything");
         }
         self.link.stop().await;
+        self.remove_triggers(now.primary()).await?;
         let connection = self.connect(now.primary()).await?;
         tables::set_all(&connection, SyncState::Stale, &json!({ "by": "leaving dual_write" })).await?;
         ended?;

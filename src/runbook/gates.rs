@@ -42,6 +42,14 @@ pub fn prepared(problem: Option<String>) -> Gate {
     Gate { name: "backends_prepared", holds, evidence: json!({ "problem": problem }), may_be_forced: false }
 }
 
+/// Whether every table that triggers are to capture has them.
+pub fn triggers_made(refused: &[Value]) -> Gate {
+    let hint =
+        "Grant the role of pgduet TRIGGER on these tables (or make it a member of their owner), or exclude them.";
+    let evidence = json!({ "refused": refused, "hint": hint });
+    Gate { name: "triggers_made", holds: refused.is_empty(), evidence, may_be_forced: false }
+}
+
 /// Whether reads may be given to the secondary.
 pub fn link_follows(report: &LinkReport) -> Gate {
     let running = report.state == LinkState::Running;

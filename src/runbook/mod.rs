@@ -21,6 +21,7 @@ mod route;
 mod rules;
 mod schemas;
 mod statements;
+mod triggers;
 mod watch;
 
 use std::sync::atomic::AtomicI64;

@@ -178,6 +178,11 @@ fn table_report(table: &crate::catalog::Table, states: &[TableState]) -> TableRe
 
 /// What an INSERT into it would be captured by.
 fn capture_of(table: &crate::catalog::Table) -> String {
+    match (table.by_trigger, table.key.is_empty()) {
+        (true, false) => return "trigger: key".into(),
+        (true, true) => return "trigger: whole row (no key)".into(),
+        (false, _) => {}
+    }
     let insert = scan(b"insert into t select").statements.into_iter().next().and_then(|s| s.dml.into_iter().next());
     match insert.map(|dml| capture(&dml, table)) {
         Some(Capture::Keys) => "returning: key".into(),

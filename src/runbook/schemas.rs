@@ -48,7 +48,10 @@ impl Conductor {
         let catalogs = match self.read_schemas().await {
             Ok(paired) => {
                 self.assume_equal(now.primary(), &paired).await?;
-                paired.catalogs
+                match self.remake_triggers(now.primary(), paired.catalogs.get(now.primary())).await? {
+                    true => self.read_schemas().await?.catalogs,
+                    false => paired.catalogs,
+                }
             }
             Err(error) => {
                 tracing::debug!(%error, "one side cannot be read: the primary's schema alone is looked at");
@@ -105,7 +108,7 @@ impl Conductor {
         });
     }
 
-    async fn touch(&self, tables: &[u32]) -> Result<(), Trouble> {
+    pub(super) async fn touch(&self, tables: &[u32]) -> Result<(), Trouble> {
         let policy = self.policy();
         if policy.phase.captures() {
             let connection = self.connect(policy.primary()).await?;

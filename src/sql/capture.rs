@@ -277,6 +277,7 @@ mod tests {
             columns: vec![column("id", Exactness::Plain), column("at", Exactness::Iso), column("f", Exactness::Pinned)],
             key: key.to_vec(),
             mirrored: true,
+            by_trigger: false,
             has_user_triggers: false,
             has_rules: false,
             row_security: false,

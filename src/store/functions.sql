@@ -162,3 +162,124 @@ REVOKE ALL ON FUNCTION pgduet.changes(), pgduet.definition(oid) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pgduet.capture(oid, text[]), pgduet.capture_row(oid, text[]), pgduet.capture_table(oid),
     pgduet.capture_before(), pgduet.capture_changed(), pgduet.capture_statement("char", text),
     pgduet.capture_statement_in("char", text, text, jsonb), pgduet.exact(anyelement) TO PUBLIC;
+
+-- Capture by triggers: statement triggers with transition tables, which also see what bypasses the proxy.
+
+-- Which unique index is a table's key, as the analysis chooses it; 0: none.
+CREATE OR REPLACE FUNCTION pgduet.key_index(rel oid) RETURNS oid
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT coalesce((
+        SELECT i.indexrelid FROM pg_index i
+        WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indislive AND (i.indisprimary OR i.indimmediate)
+            AND i.indpred IS NULL AND i.indexprs IS NULL
+            AND NOT EXISTS (
+                SELECT FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k (number, place)
+                    JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number
+                WHERE k.place <= i.indnkeyatts AND (NOT a.attnotnull OR a.attgenerated <> ''))
+        ORDER BY i.indisprimary DESC, i.indexrelid LIMIT 1), 0)
+    $$;
+
+-- What a touch names: the columns of the key, or all that are stored where there is no key. NULL: the index is no key any more.
+CREATE OR REPLACE FUNCTION pgduet.captured_columns(rel oid, index oid) RETURNS name[]
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT CASE $2 WHEN 0 THEN (
+            SELECT array_agg(a.attname ORDER BY a.attnum) FROM pg_attribute a
+            WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '')
+        ELSE (
+            SELECT array_agg(a.attname ORDER BY k.place)
+            FROM pg_index i, unnest(i.indkey::int2[]) WITH ORDINALITY AS k (number, place), pg_attribute a
+            WHERE i.indexrelid = $2 AND i.indrelid = $1 AND i.indisvalid AND k.place <= i.indnkeyatts
+                AND a.attrelid = $1 AND a.attnum = k.number)
+        END
+    $$;
+
+-- Arguments: the key's index (0: none), the captured columns, and their values as expressions. Where the table is no longer what they
+-- say, all of it is touched; so are the tables below one that others inherit from, whose rows cannot be told from its own.
+CREATE OR REPLACE FUNCTION pgduet.capture_trigger() RETURNS trigger
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO, YMD'
+    SET IntervalStyle = 'postgres' SET extra_float_digits = 3 SET bytea_output = 'hex' SET lc_monetary = 'C'
+    AS $$
+DECLARE
+    keyed bool := TG_ARGV[0] <> '0';
+    known bool;
+    inherited bool;
+    touched bool;
+    source text := CASE TG_OP
+        WHEN 'INSERT' THEN 'SELECT ARRAY[%1$s] FROM pgduet_new t'
+        WHEN 'DELETE' THEN 'SELECT ARRAY[%1$s] FROM pgduet_old t'
+        ELSE 'SELECT ARRAY[%1$s] FROM pgduet_old t UNION SELECT ARRAY[%1$s] FROM pgduet_new t' END;
+BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        INSERT INTO pgduet.journal (rel, op, key) VALUES (TG_RELID, 'E', '{}');
+        RETURN NULL;
+    END IF;
+    SELECT pgduet.captured_columns(c.oid, TG_ARGV[0]::oid) = TG_ARGV[1]::name[], c.relkind = 'r' AND c.relhassubclass
+        INTO known, inherited FROM pg_class c WHERE c.oid = TG_RELID;
+    IF known AND (keyed AND NOT inherited OR TG_OP = 'INSERT') THEN
+        EXECUTE format('INSERT INTO pgduet.journal (rel, op, key) SELECT $1, $2, s.key FROM (' || source || ') AS s (key)', TG_ARGV[2])
+            USING TG_RELID, CASE WHEN keyed THEN 'K' ELSE 'R' END::"char";
+        RETURN NULL;
+    END IF;
+    EXECUTE 'SELECT EXISTS (SELECT FROM ' || CASE TG_OP WHEN 'INSERT' THEN 'pgduet_new' ELSE 'pgduet_old' END || ')' INTO touched;
+    IF touched THEN
+        INSERT INTO pgduet.journal (rel, op, key)
+        WITH RECURSIVE below (rel) AS (
+            SELECT TG_RELID
+            UNION SELECT i.inhrelid FROM pg_inherits i JOIN below b ON b.rel = i.inhparent WHERE inherited)
+        SELECT b.rel, 'T', '{}' FROM below b
+        WHERE NOT EXISTS (SELECT FROM pgduet.journal j
+            WHERE j.xid = pg_current_xact_id_if_assigned() AND j.rel = b.rel AND j.op = 'T');
+    END IF;
+    RETURN NULL;
+END $$;
+
+-- Has a table captured by triggers from here on; returns whether it was not, or otherwise.
+CREATE OR REPLACE FUNCTION pgduet.watch(rel oid) RETURNS bool
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    index oid := pgduet.key_index(rel);
+    names name[] := pgduet.captured_columns(rel, index);
+    expressions text := (
+        SELECT string_agg(CASE index WHEN 0 THEN format('pgduet.exact(t.%I)', n) ELSE format('format(''%%s'', t.%I)', n) END, ', '
+            ORDER BY place) FROM unnest(names) WITH ORDINALITY AS u (n, place));
+    arguments bytea := (
+        SELECT string_agg(convert_to(a, getdatabaseencoding()) || '\x00'::bytea, ''::bytea ORDER BY place)
+        FROM unnest(ARRAY[index::text, names::text, coalesce(expressions, '')]) WITH ORDINALITY AS u (a, place));
+    op text;
+BEGIN
+    IF 4 = (SELECT count(*) FROM pg_trigger t WHERE t.tgrelid = rel AND t.tgfoid = 'pgduet.capture_trigger'::regproc
+            AND t.tgargs = arguments AND t.tgenabled <> 'D')
+        AND EXISTS (SELECT FROM pgduet.captures c WHERE c.rel = $1 AND c.method = 't') THEN
+        RETURN false;
+    END IF;
+    PERFORM pgduet.unwatch(rel);
+    FOREACH op IN ARRAY ARRAY['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE'] LOOP
+        EXECUTE format('CREATE TRIGGER %I AFTER %s ON %s %s FOR EACH STATEMENT EXECUTE FUNCTION pgduet.capture_trigger(%L, %L, %L)',
+            'pgduet_' || lower(op), op, rel::regclass, CASE op
+                WHEN 'INSERT' THEN 'REFERENCING NEW TABLE AS pgduet_new'
+                WHEN 'UPDATE' THEN 'REFERENCING OLD TABLE AS pgduet_old NEW TABLE AS pgduet_new'
+                WHEN 'DELETE' THEN 'REFERENCING OLD TABLE AS pgduet_old' ELSE '' END,
+            index::text, names::text, coalesce(expressions, ''));
+    END LOOP;
+    INSERT INTO pgduet.captures (rel, method) VALUES ($1, 't') ON CONFLICT ON CONSTRAINT captures_pkey DO UPDATE SET method = 't';
+    RETURN true;
+END $$;
+
+CREATE OR REPLACE FUNCTION pgduet.unwatch(rel oid) RETURNS void
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    name name;
+BEGIN
+    FOR name IN SELECT t.tgname FROM pg_trigger t
+        WHERE t.tgrelid = $1 AND t.tgfoid = 'pgduet.capture_trigger'::regproc LOOP
+        EXECUTE format('DROP TRIGGER %I ON %s', name, $1::regclass);
+    END LOOP;
+    DELETE FROM pgduet.captures c WHERE c.rel = $1 AND c.method = 't';
+END $$;
+
+REVOKE ALL ON FUNCTION pgduet.watch(oid), pgduet.unwatch(oid), pgduet.key_index(oid), pgduet.captured_columns(oid, oid),
+    pgduet.capture_trigger() FROM PUBLIC;

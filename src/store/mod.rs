@@ -50,6 +50,14 @@ impl StoreError {
         move |source| StoreError::Database { side, doing, source }
     }
 
+    /// What the server said, if it was the server.
+    pub fn sqlstate(&self) -> Option<&str> {
+        match self {
+            StoreError::Database { source, .. } => source.code().map(|code| code.code()),
+            StoreError::Unreadable { .. } => None,
+        }
+    }
+
     pub(crate) fn unreadable(connection: &Connection, doing: &'static str, problem: impl ToString) -> Self {
         StoreError::Unreadable { side: connection.side(), doing, problem: problem.to_string() }
     }

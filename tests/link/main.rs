@@ -5,6 +5,7 @@ mod ddl;
 mod measure;
 mod opaque;
 mod rig;
+mod triggers;
 mod types;
 
 use std::sync::Arc;

@@ -139,6 +139,7 @@ fn table() -> &'static Table {
             columns: columns.into_iter().enumerate().map(column).collect(),
             key: vec![0, 1, 2],
             mirrored: true,
+            by_trigger: false,
             has_user_triggers: false,
             has_rules: false,
             row_security: false,
