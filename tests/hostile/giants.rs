@@ -1,6 +1,6 @@
-//! Statements that are too deep, or too long, for whoever takes them apart.
+//! Statements that are too deep, or too long, for whoever takes them apart, and values as large as a server takes them.
 
-use crate::raw::{READY, Raw, tail};
+use crate::raw::{READY, Raw, frame, tail};
 use crate::support::Duo;
 use crate::witness::Witness;
 
@@ -70,4 +70,40 @@ fn what_is_too_deep_or_too_long_gets_the_servers_own_answer() {
         witness.expect(what, &mut duo, 96 << 10);
     }
     witness.expect_all_gone(&duo);
+}
+
+/// Of one value: bytes.
+const LARGE: usize = 32 << 20;
+/// How often a value may be in memory at once, where it has to be looked at whole: as it came, as it goes on, on its way to the secondary, and what buffers
+/// that grow have in excess.
+const TIMES: u64 = 12;
+
+fn large_insert(simple: bool) -> Vec<u8> {
+    let value = "x".repeat(LARGE);
+    if simple {
+        return frame(Some(b'Q'), format!("INSERT INTO large VALUES (1, '{value}') RETURNING v\0").as_bytes());
+    }
+    let parse = frame(Some(b'P'), b"\0INSERT INTO large VALUES (1, $1) RETURNING v\0\0\0");
+    let length = u32::try_from(value.len()).expect("a length").to_be_bytes();
+    let bind = frame(Some(b'B'), &[&b"\0\0\0\0\0\x01"[..], &length, value.as_bytes(), &b"\0\0"[..]].concat());
+    [parse, bind, frame(Some(b'E'), b"\0\0\0\0\0"), frame(Some(b'S'), b"")].concat()
+}
+
+#[test]
+fn a_large_value_is_there_a_few_times_at_most_and_given_back() {
+    let mut duo = Duo::start_with("CREATE TABLE large (id int PRIMARY KEY, v text)", "");
+    for phase in ["old_only", "dual_write"] {
+        duo.phase(phase);
+        for simple in [true, false] {
+            let witness = Witness::of(&duo);
+            let mut raw = Raw::started(duo.proxy.port);
+            raw.send(&large_insert(simple));
+            let (answer, ended) = raw.listen(READY);
+            assert!(ended.is_ok() && answer.len() > LARGE, "{ended:?}: {}", tail(&answer));
+            let passed = phase == "old_only";
+            let bound = if passed { 4 << 10 } else { TIMES * (LARGE as u64 >> 10) };
+            witness.expect(&format!("{phase}, simple: {simple}"), &mut duo, bound);
+            assert_eq!(duo.sql("DELETE FROM large RETURNING length(v)"), LARGE.to_string());
+        }
+    }
 }
