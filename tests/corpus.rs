@@ -215,6 +215,7 @@ fn table(name: &str, columns: &[(&str, Exactness)], key: &[usize]) -> Table {
         by_trigger: false,
         has_user_triggers: false,
         has_rules: false,
+        has_heirs: false,
         row_security: false,
     }
 }

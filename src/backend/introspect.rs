@@ -22,26 +22,35 @@ pub struct Schema {
     pub functions: HashMap<String, Volatility>,
     /// Volatile functions of the user's own, by lower-case name.
     pub writers: HashSet<String>,
+    /// Procedures that may end their transaction, by lower-case name.
+    pub committers: HashSet<String>,
     /// See [`Catalog::usual_isolation`].
     pub usual_isolation: bool,
+    /// See [`Catalog::usual_path`].
+    pub usual_path: bool,
 }
 
 impl Schema {
     pub fn into_catalog(self) -> Catalog {
-        Catalog::new(self.tables, self.functions).with_writers(self.writers).with_usual_isolation(self.usual_isolation)
+        Catalog::new(self.tables, self.functions)
+            .with_writers(self.writers)
+            .with_committers(self.committers)
+            .with_usual_isolation(self.usual_isolation)
+            .with_usual_path(self.usual_path)
     }
 }
 
 /// Reads the schema that this connection's database has. `mirrored` says so far only what `mirror.include` and
 /// `mirror.exclude` say: see [`pair`].
 pub async fn read(connection: &Connection, mirror: &Mirror) -> Result<Schema, tokio_postgres::Error> {
-    let (tables, columns, keys, functions, writers, usual_isolation, declared) = futures_util::try_join!(
+    let (tables, columns, keys, functions, writers, committers, (usual_isolation, usual_path), declared) = futures_util::try_join!(
         read_tables(connection),
         read_columns(connection),
         read_keys(connection),
         read_functions(connection),
         read_writers(connection),
-        read_usual_isolation(connection),
+        read_committers(connection),
+        read_usual(connection),
         read_methods(connection)
     )?;
     let mut tables = tables;
@@ -54,16 +63,20 @@ pub async fn read(connection: &Connection, mirror: &Mirror) -> Result<Schema, to
             && declared.get(&table.oid) != Some(&b'n');
         table.by_trigger = declared.get(&table.oid) == Some(&b't');
     }
-    Ok(Schema { tables, functions, writers, usual_isolation })
+    Ok(Schema { tables, functions, writers, committers, usual_isolation, usual_path })
 }
 
-/// Whether a plain BEGIN means READ COMMITTED for everybody.
-async fn read_usual_isolation(connection: &Connection) -> Result<bool, tokio_postgres::Error> {
+/// Whether a plain BEGIN means READ COMMITTED for everybody, and names are looked up where they usually are.
+async fn read_usual(connection: &Connection) -> Result<(bool, bool), tokio_postgres::Error> {
     let sql = "SELECT NOT EXISTS (SELECT 1 FROM pg_settings WHERE name = 'default_transaction_isolation' \
                  AND reset_val NOT IN ('read committed', 'read uncommitted')) \
                AND NOT EXISTS (SELECT 1 FROM pg_db_role_setting s, unnest(s.setconfig) AS c \
-                 WHERE c ~* '^default_transaction_isolation=' AND c !~* '=read (un)?committed$')";
-    connection.query_one(sql, &[]).await?.try_get(0)
+                 WHERE c ~* '^default_transaction_isolation=' AND c !~* '=read (un)?committed$'), \
+               NOT EXISTS (SELECT 1 FROM pg_settings WHERE name = 'search_path' AND reset_val <> boot_val) \
+               AND NOT EXISTS (SELECT 1 FROM pg_db_role_setting s, unnest(s.setconfig) AS c \
+                 WHERE c ~* '^search_path=')";
+    let row = connection.query_one(sql, &[]).await?;
+    Ok((row.try_get(0)?, row.try_get(1)?))
 }
 
 /// How tables are captured, where that is declared. What was left out when the phase was entered stays out: it would have to be copied
@@ -80,9 +93,9 @@ async fn read_methods(connection: &Connection) -> Result<HashMap<u32, u8>, tokio
 async fn read_tables(connection: &Connection) -> Result<Vec<Table>, tokio_postgres::Error> {
     let sql = format!(
         "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relrowsecurity, \
-           EXISTS (SELECT 1 FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D' \
-             AND t.tgfoid NOT IN (SELECT p.oid FROM pg_proc p WHERE p.pronamespace = to_regnamespace('pgduet'))), \
-           EXISTS (SELECT 1 FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN') \
+           EXISTS (SELECT 1 FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'), \
+           EXISTS (SELECT 1 FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN'), \
+           c.relkind = 'r' AND EXISTS (SELECT 1 FROM pg_inherits i WHERE i.inhparent = c.oid) \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
          WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND {USER_SCHEMAS} ORDER BY c.oid"
     );
@@ -108,6 +121,7 @@ fn table_from(row: &Row) -> Result<Table, tokio_postgres::Error> {
         by_trigger: false,
         has_user_triggers: row.try_get(5)?,
         has_rules: row.try_get(6)?,
+        has_heirs: row.try_get(7)?,
         row_security: row.try_get(4)?,
     })
 }
@@ -204,6 +218,13 @@ async fn read_writers(connection: &Connection) -> Result<HashSet<String>, tokio_
                  JOIN pg_language l ON l.oid = p.prolang \
                WHERE p.provolatile = 'v' AND l.lanname NOT IN ('c', 'internal') AND p.prorettype <> 'trigger'::regtype \
                  AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pgduet')";
+    connection.query(sql, &[]).await?.iter().map(|row| row.try_get(0)).collect()
+}
+
+/// Such a thing stands in the text of a procedure, or of one that it calls.
+async fn read_committers(connection: &Connection) -> Result<HashSet<String>, tokio_postgres::Error> {
+    let sql = "SELECT DISTINCT lower(p.proname::text) FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang \
+               WHERE p.prokind = 'p' AND (l.lanname NOT IN ('sql', 'plpgsql') OR p.prosrc ~* 'commit|rollback|call|execute')";
     connection.query(sql, &[]).await?.iter().map(|row| row.try_get(0)).collect()
 }
 
@@ -341,6 +362,7 @@ mod tests {
             by_trigger: false,
             has_user_triggers: false,
             has_rules: false,
+            has_heirs: false,
             row_security: false,
         }
     }

@@ -70,6 +70,8 @@ pub struct Table {
     /// Has triggers of the user's own, rules or row security: RETURNING capture may miss rows.
     pub has_user_triggers: bool,
     pub has_rules: bool,
+    /// Other tables inherit from it, with keys of their own; its partitions are none.
+    pub has_heirs: bool,
     pub row_security: bool,
 }
 
@@ -111,7 +113,9 @@ pub struct Catalog {
     /// By bare lower-case name; the most volatile of all overloads counts.
     functions: HashMap<String, Volatility>,
     writers: HashSet<String>,
+    committers: HashSet<String>,
     usual_isolation: bool,
+    usual_path: bool,
     /// Mirrored tables that the other side has not, or not with the same columns: why, by oid.
     unpaired: HashMap<u32, String>,
 }
@@ -134,6 +138,26 @@ impl Catalog {
     }
 
     /// Says that no setting of server, database or role makes a plain BEGIN anything but READ COMMITTED.
+    /// Names the procedures that may end their transaction.
+    pub fn with_committers(self, committers: HashSet<String>) -> Self {
+        Catalog { committers, ..self }
+    }
+
+    /// By lower-case name: procedures that may commit, or roll back, what they do.
+    pub fn committers(&self) -> &HashSet<String> {
+        &self.committers
+    }
+
+    /// `"$user", public` is what everybody's names are looked up in, unless a session says otherwise.
+    pub fn with_usual_path(self, usual_path: bool) -> Self {
+        Catalog { usual_path, ..self }
+    }
+
+    /// See [`Catalog::with_usual_path`].
+    pub fn usual_path(&self) -> bool {
+        self.usual_path
+    }
+
     pub fn with_usual_isolation(self, usual_isolation: bool) -> Self {
         Catalog { usual_isolation, ..self }
     }

@@ -18,7 +18,7 @@ pub struct ForeignKey {
     pub acts_on_delete: bool,
 }
 
-/// A unique index that `ON CONFLICT` can name.
+/// A unique index that `ON CONFLICT` can name: none of a table with rules on INSERT or UPDATE.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Arbiter {
     /// Sorted.
@@ -111,7 +111,8 @@ const EQUALITY: &str = "SELECT i.indrelid, a.attname::text, format('OPERATOR(%I.
 const ARBITERS: &str = "SELECT i.indrelid, ARRAY(SELECT a.attname::text FROM pg_attribute a \
         WHERE a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])) \
     FROM pg_index i WHERE i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL \
-      AND i.indexprs IS NULL AND i.indrelid >= 16384";
+      AND i.indexprs IS NULL AND i.indrelid >= 16384 \
+      AND NOT EXISTS (SELECT 1 FROM pg_rewrite r WHERE r.ev_class = i.indrelid AND r.ev_type IN ('2', '3'))";
 
 const ROOTS: &str =
     "SELECT c.oid, pg_partition_root(c.oid)::oid FROM pg_class c WHERE c.relispartition AND c.relkind IN ('r', 'p')";

@@ -24,7 +24,7 @@ use super::fresh;
 use super::ledger::Carried;
 use super::part::{self, Children};
 use super::plan::TablePlan;
-use super::quick::Ends;
+use super::quick::{BEGIN, Ends};
 use super::refusals::{Refusals, Refused};
 use super::replay::{lock_marker, replay};
 use super::schemas::{Place, Schemas, Stranger};
@@ -270,7 +270,7 @@ impl Attempt<'_> {
 
     /// The primary's snapshot.
     async fn begin(&mut self) -> Result<Snapshot, Failure> {
-        self.on_primary("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = 0").await?;
+        self.on_primary(BEGIN).await?;
         let row = self.primary.connection.query_one("SELECT pg_current_snapshot()::text", &[]).await;
         let text: String = row.and_then(|row| row.try_get(0)).map_err(Failure::Primary)?;
         self.on_secondary("BEGIN").await?;

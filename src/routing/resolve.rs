@@ -9,7 +9,9 @@ use super::server_local::is_server_local;
 use super::{Policy, Why};
 use crate::catalog::{Catalog, Table, TableKind, Volatility};
 use crate::side::Side;
-use crate::sql::{self, Capture, Fingerprint, KeyValue, Kind, Name, ReadShape, Statement, read_shape};
+use crate::sql::{
+    self, Backslash, Capture, Ddl, Fingerprint, KeyValue, Kind, Name, ReadShape, Reason, Statement, read_shape,
+};
 
 /// See the module's text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +20,7 @@ pub enum Action {
     Read(Result<Rc<Traits>, Why>),
     /// Text to insert, by byte offset in the client's text, and what the answer has too much by it.
     Capture { insertions: Vec<(usize, String)>, cut: Cut },
-    /// It may change any table, and is captured by what the server counts around it.
+    /// It may change mirrored tables in a way that RETURNING does not tell: the server's own counters do, and locks.
     Opaque(Opaque),
     /// It may change a mirrored table, and cannot be captured, for this reason.
     Uncaptured(&'static str),
@@ -26,20 +28,31 @@ pub enum Action {
     Neutral,
 }
 
-/// Why a statement's touches are not told by its answer, and where the server can be asked for them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What has to be noted of a statement that nothing is put into.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Opaque {
-    Anywhere(&'static str),
-    /// It may end its own transaction: inside a transaction block only, where it cannot.
-    InBlock(&'static str),
-    /// COPY FROM.
-    Copy(&'static str),
+    /// Which tables it has changed. Why RETURNING does not tell.
+    Rows(&'static str),
+    /// The same, where rules may make other statements of it, whose rows only a simple query shows.
+    RowsOfRules(&'static str),
+    /// The same, but it may end its own transaction: it can be asked for inside a transaction block only.
+    RowsInBlock(&'static str),
+    /// The same, once the client has sent all data: COPY FROM STDIN.
+    CopyIn,
+    /// DDL: the statement itself.
+    Statement(Ddl),
+    /// The definition of the table that it has made out of a query, and that it has rows.
+    Made,
 }
 
 impl Opaque {
-    pub fn reason(self) -> &'static str {
+    /// Why RETURNING does not tell what the statement changes.
+    pub fn reason(&self) -> &'static str {
         match self {
-            Opaque::Anywhere(reason) | Opaque::InBlock(reason) | Opaque::Copy(reason) => reason,
+            Opaque::Rows(reason) | Opaque::RowsOfRules(reason) | Opaque::RowsInBlock(reason) => reason,
+            Opaque::CopyIn => "COPY FROM",
+            Opaque::Statement(_) => "DDL",
+            Opaque::Made => "a table made out of a query",
         }
     }
 }
@@ -79,6 +92,10 @@ pub struct Names {
     pub temporary: HashSet<String>,
     /// The session's user: its own schema comes first in the default search_path.
     pub user: String,
+    /// The open transaction has changed the schema: what the catalog says need not hold in it.
+    pub defining: bool,
+    /// The session has declared a cursor whose query may write.
+    pub cursor_writes: bool,
     /// The session has set a search_path: an unqualified name that several schemas have is not resolved.
     pub own_search_path: bool,
     /// The schemas that unqualified names are looked up in, in order, as far as that is known.
@@ -110,7 +127,15 @@ impl Reading {
 
     /// Whether this text cannot be read safely.
     pub fn is_blind_to(self, text: &[u8]) -> bool {
-        (self.backslashes && text.contains(&b'\\')) || (self.encoding && !text.is_ascii())
+        self.encoding && !text.is_ascii()
+    }
+
+    /// What a backslash in a plain string of this text is, if there is any.
+    pub fn backslash(self, text: &[u8]) -> Backslash {
+        match self.backslashes && text.contains(&b'\\') {
+            true => Backslash::Escape,
+            false => Backslash::Plain,
+        }
     }
 }
 
@@ -130,41 +155,49 @@ pub fn resolve(statement: &Statement, text: &[u8], policy: &Policy, names: &Name
         Kind::Read => Action::Read(verdicts.movable(statement, text, policy, names)),
         Kind::ReadLocking => Action::Read(Err(Why::Locking)),
         Kind::Insert | Kind::Update | Kind::Delete | Kind::Merge | Kind::WithDml => write(statement, policy, names),
-        Kind::Explain { analyze: true, inner } if inner.may_write() => opaque("EXPLAIN ANALYZE runs a write"),
-        Kind::CopyTo { inner } | Kind::DeclareCursor { inner, .. } if inner.may_write() => {
-            opaque("a write inside COPY or a cursor")
-        }
-        Kind::CopyFrom(copy) => elsewhere(&[&copy.target], policy, names, Opaque::Copy("COPY FROM")),
-        Kind::Truncate(targets) => {
-            elsewhere(&targets.iter().collect::<Vec<_>>(), policy, names, Opaque::Anywhere("TRUNCATE"))
-        }
+        Kind::Explain { analyze: true, inner } if inner.may_write() => rows("EXPLAIN ANALYZE runs a write"),
+        Kind::CopyTo { inner } if inner.may_write() => write(statement, policy, names),
+        Kind::DeclareCursor { inner, .. } if inner.may_write() => rows("a write in a cursor"),
+        Kind::CopyFrom(copy) if is_temporary(&copy.target, policy, names) => Action::Neutral,
+        Kind::CopyFrom(copy) if copy.stdin => Action::Opaque(Opaque::CopyIn),
+        Kind::CopyFrom(_) => rows("COPY FROM"),
+        Kind::Truncate(targets) if targets.iter().all(|name| is_temporary(name, policy, names)) => Action::Neutral,
+        Kind::Truncate(_) => rows("TRUNCATE"),
         // what is created is the session's own, but its WITH clause may write elsewhere
         Kind::CreateTemp | Kind::SelectInto { temporary: true } if !statement.dml.is_empty() => {
             write(statement, policy, names)
         }
         Kind::SelectInto { temporary: true } => Action::Neutral,
-        Kind::SelectInto { .. } | Kind::CreateTableAs | Kind::Ddl => Action::Uncaptured("DDL is not carried yet"),
-        Kind::Do if !ends_transactions(statement, text) => opaque("a DO block may write anything"),
-        Kind::Do | Kind::Call => Action::Opaque(Opaque::InBlock("a procedure may write anything, and commit it")),
-        Kind::Execute(_) => opaque("a statement prepared in SQL"),
-        Kind::CommitPrepared => Action::Uncaptured("a prepared transaction is not followed"),
+        Kind::SelectInto { .. } | Kind::CreateTableAs => Action::Opaque(Opaque::Made),
+        Kind::Ddl => define(statement, text, names),
+        Kind::Do if !ends_transactions(statement, text) => rows("a DO block may write anything"),
+        Kind::Call if !may_commit(statement, text, policy) => rows("a procedure may write anything"),
+        Kind::Do | Kind::Call => Action::Opaque(Opaque::RowsInBlock("a procedure may write anything, and commit it")),
+        Kind::Execute(_) => rows("a statement prepared in SQL"),
         Kind::Other => Action::Uncaptured("the analysis does not know this statement"),
+        Kind::CommitPrepared => Action::Uncaptured("a prepared transaction is not followed"),
         _ => Action::Neutral,
     }
 }
 
-/// A statement that writes to tables by another way than rows that it returns: harmless where all of them are temporary.
-fn elsewhere(targets: &[&Name], policy: &Policy, names: &Names, otherwise: Opaque) -> Action {
-    let catalog = policy.catalog.get(policy.primary());
-    let temporary = |name: &&Name| matches!(find(name, catalog, names), Found::Temporary);
-    match !targets.is_empty() && targets.iter().all(temporary) {
-        true => Action::Neutral,
-        false => Action::Opaque(otherwise),
+fn rows(reason: &'static str) -> Action {
+    Action::Opaque(Opaque::Rows(reason))
+}
+
+fn is_temporary(name: &Name, policy: &Policy, names: &Names) -> bool {
+    matches!(find(name, policy.catalog.get(policy.primary()), names), Found::Temporary)
+}
+
+fn define(statement: &Statement, text: &[u8], names: &Names) -> Action {
+    match sql::ddl(text.get(statement.span.clone()).unwrap_or_default(), &names.temporary) {
+        Ddl::Local => Action::Neutral,
+        carried => Action::Opaque(Opaque::Statement(carried)),
     }
 }
 
-fn opaque(reason: &'static str) -> Action {
-    Action::Opaque(Opaque::Anywhere(reason))
+fn may_commit(statement: &Statement, text: &[u8], policy: &Policy) -> bool {
+    let committers = policy.catalog.get(policy.primary()).committers();
+    sql::calls_any(text.get(statement.span.clone()).unwrap_or_default(), committers)
 }
 
 /// Whether a DO block may commit or roll back: outside of a transaction block it then has to be alone.
@@ -180,22 +213,28 @@ fn write(statement: &Statement, policy: &Policy, names: &Names) -> Action {
     for dml in &statement.dml {
         match find(&dml.target, catalog, names) {
             Found::Temporary => continue,
-            Found::Ambiguous => return opaque("several schemas have a table of this name"),
-            Found::Unknown => return opaque("the table is not known"),
+            Found::Ambiguous => return rows("several schemas have a table of this name"),
+            Found::Unknown if dml.target.name == "pg_settings" => continue,
+            Found::Unknown => return rows("the table is not known"),
             // What it writes to is told by the counters of the tables below it.
-            Found::Table(table) if table.kind == TableKind::View => return opaque("the target is a view"),
+            Found::Table(table) if table.kind == TableKind::View => {
+                return Action::Opaque(Opaque::RowsOfRules("the target is a view"));
+            }
             Found::Table(table) if !table.mirrored => return Action::Uncaptured("the table is not on both sides"),
             // Nothing is to be added; but its own triggers may write elsewhere, and its commit has to be announced.
-            Found::Table(table) if table.by_trigger => return opaque("it is captured by triggers"),
+            Found::Table(table) if table.by_trigger => return rows("it is captured by triggers"),
             Found::Table(table) => match sql::capture(dml, table) {
-                Capture::Impossible(reason) => return opaque(reason.as_str()),
+                Capture::Impossible(reason @ Reason::Rules) => {
+                    return Action::Opaque(Opaque::RowsOfRules(reason.as_str()));
+                }
+                Capture::Impossible(reason) => return rows(reason.as_str()),
                 how => insertions.extend(sql::insertions(dml, table, how)),
             },
         }
     }
     // A write that could not be read is none of these, and there is always one.
     if statement.dml.is_empty() {
-        return opaque("the analysis cannot read this write");
+        return rows("the analysis cannot read this write");
     }
     if insertions.is_empty() {
         return Action::Neutral;
@@ -227,20 +266,21 @@ fn find<'a>(name: &Name, catalog: &'a Catalog, names: &Names) -> Found<'a> {
     if names.temporary.contains(&name.name) {
         return Found::Temporary;
     }
-    let mut candidates = catalog.named(&name.name);
-    match (candidates.next(), candidates.next()) {
-        (None, _) => Found::Unknown,
-        (Some(only), None) => Found::Table(only),
-        _ if names.own_search_path => {
-            let path = names.path.iter().flatten();
-            let mut tables = path.filter_map(|schema| catalog.qualified(schema, &name.name));
-            tables.next().map_or(Found::Ambiguous, Found::Table)
+    let in_schema = |schema: &str| catalog.qualified(schema, &name.name);
+    let usual = !names.own_search_path && catalog.usual_path();
+    let found = match &names.path {
+        _ if usual => [names.user.as_str(), "public"].into_iter().find_map(in_schema),
+        Some(path) => path.iter().find_map(|schema| in_schema(schema)),
+        None => {
+            let mut candidates = catalog.named(&name.name);
+            let first = candidates.next();
+            if candidates.next().is_some() {
+                return Found::Ambiguous;
+            }
+            first
         }
-        _ => [names.user.as_str(), "public"]
-            .iter()
-            .find_map(|schema| catalog.qualified(schema, &name.name))
-            .map_or(Found::Ambiguous, Found::Table),
-    }
+    };
+    found.map_or(Found::Unknown, Found::Table)
 }
 
 impl Verdicts {
@@ -256,7 +296,8 @@ impl Verdicts {
             self.generation = policy.generation;
         }
         // A session's own names make its verdicts its own.
-        let shared = names.temporary.is_empty() && !names.own_search_path;
+        let shared =
+            names.temporary.is_empty() && !names.own_search_path && policy.catalog.get(policy.primary()).usual_path();
         if let Some(verdict) = self.movable.get(&statement.fingerprint).filter(|_| shared) {
             return verdict.clone();
         }
@@ -337,10 +378,10 @@ mod tests {
     #[test]
     fn a_text_that_may_mean_something_else_is_not_read() {
         let mut reading = Reading::default();
-        assert!(!reading.is_blind_to(br"select 'a\'"));
+        assert_eq!(reading.backslash(br"select 'a\'"), Backslash::Plain);
         reading.follow(b"standard_conforming_strings", b"off");
-        assert!(reading.is_blind_to(br"select 'a\'"));
-        assert!(!reading.is_blind_to(b"select 'a'"));
+        assert_eq!(reading.backslash(br"select 'a\'"), Backslash::Escape);
+        assert_eq!(reading.backslash(b"select 'a'"), Backslash::Plain);
         reading.follow(b"standard_conforming_strings", b"on");
         reading.follow(b"CLIENT_ENCODING", b"SJIS");
         assert!(reading.is_blind_to(b"select '\x83\x5c'"));

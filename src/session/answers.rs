@@ -98,6 +98,9 @@ impl Session {
         if header.tag == back::COPY_IN_RESPONSE {
             owed::copies_in(&mut peer.batches);
         }
+        if header.tag == back::ERROR {
+            self.copy_failed();
+        }
         let on_primary = self.primary() == side;
         let commit = done.as_ref().filter(|_| on_primary).map_or(Touches::None, |run| self.transaction_after(run));
         let Some(peer) = self.peers.get_mut(side) else { return Ok(Taken::NeedsMore) };
@@ -225,6 +228,9 @@ impl Session {
         if calm && self.transaction.status == Status::Idle {
             self.statements.close_portals();
         }
+        if !batch.held.is_empty() {
+            frame = [batch.held.split(), frame].concat().as_slice().into();
+        }
         match committed {
             Touches::None => self.client.outbound.extend_from_slice(&frame),
             Touches::Rows(touches) => self.committed(touches, frame),
@@ -239,6 +245,9 @@ impl Session {
     pub(super) fn calm_down(&mut self) {
         self.active = self.primary();
         self.names.reading = self.baggage.heard;
+        if self.transaction.status == Status::Idle && std::mem::take(&mut self.names.defining) {
+            self.statements.forget_meanings();
+        }
         if self.transaction.status == Status::Idle && self.withheld.is_none() {
             self.policy = None;
             self.slot.leave();

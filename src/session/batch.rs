@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 
+use super::look::{self, Own};
 use super::resolved::Resolved;
 use super::statements::Prepared;
 use super::tally::Class;
@@ -16,6 +17,7 @@ use crate::shadow::{Line, Sample};
 use crate::sql::Rewritten;
 use crate::wire::{
     Writer, back, command_tag, data_row_without_last, error_field, row_description_without_last, with_position,
+    without_origin,
 };
 
 /// One statement's run, up to its CommandComplete.
@@ -27,30 +29,11 @@ pub struct Run {
     pub after: After,
     /// In the simple protocol, the last statement's CommandComplete reports its commit.
     pub reports_commit: bool,
-    pub heard: Heard,
-}
-
-/// When the client hears of a run's end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heard {
-    AtOnce,
-    /// Once the look behind it was taken: see [`super::opaque`].
-    Later,
-    /// Never: it is pgduet's own.
-    Never,
-    /// Never, but the client hears now of the run whose end was kept.
-    Instead,
 }
 
 impl Run {
     pub fn plain() -> Self {
-        Run {
-            cut: Cut::Nothing,
-            touches: Touches::None,
-            after: After::Nothing,
-            reports_commit: false,
-            heard: Heard::AtOnce,
-        }
+        Run { cut: Cut::Nothing, touches: Touches::None, after: After::Nothing, reports_commit: false }
     }
 }
 
@@ -105,7 +88,14 @@ pub enum Step {
     Describe {
         cut: Cut,
     },
+    /// The shape of a simple query's rows, asked for by pgduet.
+    Shape {
+        cut: Cut,
+        /// A simple query tells the shape once the statement has run: behind its notices, and not at all if it fails.
+        late: bool,
+    },
     Run(Run),
+    Own(Own),
 }
 
 /// All that one ReadyForQuery will end.
@@ -128,8 +118,12 @@ pub struct Batch {
     pub voice: Voice,
     /// Its row in the table of statements.
     pub line: Option<Line>,
-    /// The end of a run that the client hears of later.
-    kept: BytesMut,
+    /// Messages in the place of a simple query of the client's.
+    pub stands_for_query: bool,
+    /// The shape of rows of which none has come yet.
+    pub shape: BytesMut,
+    /// The word of a statement's success, until the look behind it has succeeded as well.
+    pub held: BytesMut,
 }
 
 /// The message that asks for the ReadyForQuery.
@@ -233,8 +227,10 @@ impl Batch {
             footprint: Footprint::Nothing,
             begins: false,
             line: None,
+            stands_for_query: false,
+            shape: BytesMut::new(),
+            held: BytesMut::new(),
             voice: Voice::Full,
-            kept: BytesMut::new(),
         }
     }
 
@@ -258,6 +254,7 @@ impl Batch {
         self.footprint = self.footprint.max(query.footprint);
         self.begins = false;
         self.rewritten = query.rewritten;
+        self.held = query.held;
     }
 
     /// Whether an error that comes now is that of a message in front of the query: its position is none of the query's.
@@ -290,7 +287,11 @@ impl Batch {
     }
 
     fn cuts(&self) -> bool {
-        matches!(self.steps.front(), Some(Step::Run(run)) if run.cut != Cut::Nothing)
+        match self.steps.front() {
+            Some(Step::Run(run)) => run.cut != Cut::Nothing || !self.shape.is_empty(),
+            Some(Step::Own(_)) => true,
+            _ => false,
+        }
     }
 
     /// Takes one whole frame, not a ReadyForQuery. What replaces it is written to `out`.
@@ -309,6 +310,8 @@ impl Batch {
 
     fn take_step(&mut self, frame: &[u8], out: &mut BytesMut) -> Answered {
         match frame.first().copied().unwrap_or_default() {
+            back::ERROR => self.error(frame, out),
+            tag if matches!(self.steps.front(), Some(Step::Own(_))) => self.of_own_message(tag, frame, out),
             back::PARSE_COMPLETE | back::BIND_COMPLETE | back::CLOSE_COMPLETE | back::NO_DATA => self.pop_small(),
             back::ROW_DESCRIPTION => self.row_description(frame, out),
             back::DATA_ROW => self.data_row(frame, out),
@@ -317,32 +320,55 @@ impl Batch {
                     Some(Step::Run(run)) => Some(run.ended(frame)),
                     _ => None,
                 };
-                let outcome = done.as_ref().map_or(Outcome::Pass, |run| self.end_of_run(run.heard, frame, out));
+                let outcome = match self.steps.front() {
+                    Some(Step::Own(_)) => {
+                        self.held.unsplit(self.shape.split());
+                        self.held.extend_from_slice(frame);
+                        Outcome::Drop
+                    }
+                    _ => Outcome::Pass,
+                };
                 Answered { done, ..outcome.alone() }
             }
-            back::ERROR => self.error(frame, out),
             _ => Outcome::Pass.alone(),
         }
     }
 
-    fn end_of_run(&mut self, heard: Heard, frame: &[u8], out: &mut BytesMut) -> Outcome {
-        match heard {
-            Heard::AtOnce => Outcome::Pass,
-            Heard::Never => Outcome::Drop,
-            Heard::Later => {
-                self.kept.extend_from_slice(frame);
-                Outcome::Drop
+    /// An answer to a message of pgduet's own. What was held back goes out once nothing of ours is left before the client's next
+    /// statement; at the end of a simple query, once the query has committed.
+    fn of_own_message(&mut self, tag: u8, frame: &[u8], out: &mut BytesMut) -> Answered {
+        let mut done = None;
+        match (tag, self.steps.front_mut()) {
+            (back::NOTICE | back::NOTIFICATION | back::PARAMETER_STATUS, _) => return Outcome::Pass.alone(),
+            (back::DATA_ROW, Some(Step::Own(Own::Look { wrote }))) => *wrote = look::says_true(frame),
+            (back::COMMAND_COMPLETE, Some(Step::Own(Own::Look { wrote }))) => {
+                let touches = if *wrote { Touches::Rows(0) } else { Touches::None };
+                done = Some(Run { touches, ..Run::plain() });
+                self.steps.pop_front();
             }
-            Heard::Instead => {
-                out.extend_from_slice(&self.kept.split());
-                Outcome::Replace
+            (_, Some(Step::Own(Own::Small))) => {
+                self.steps.pop_front();
             }
+            _ => {}
         }
+        let ours = matches!(self.steps.front(), Some(Step::Own(_)));
+        let last = self.steps.is_empty() && self.voice == Voice::Full && self.ends_with_query();
+        if self.held.is_empty() || ours || last {
+            return Answered { done, ..Outcome::Drop.alone() };
+        }
+        out.extend_from_slice(&self.held.split());
+        Answered { done, ..Outcome::Replace.alone() }
+    }
+
+    fn ends_with_query(&self) -> bool {
+        matches!(self.ending, Ending::Query { .. }) || self.stands_for_query
     }
 
     fn pop_small(&mut self) -> Answered {
         match self.steps.pop_front() {
-            Some(Step::Parse { injected: true, .. } | Step::Close { injected: true }) => Outcome::Drop.alone(),
+            Some(Step::Parse { injected: true, .. } | Step::Close { injected: true } | Step::Shape { .. }) => {
+                Outcome::Drop.alone()
+            }
             _ => Outcome::Pass.alone(),
         }
     }
@@ -350,6 +376,11 @@ impl Batch {
     fn row_description(&mut self, frame: &[u8], out: &mut BytesMut) -> Answered {
         let (cut, describing) = match self.steps.front() {
             Some(Step::Describe { cut }) => (*cut, true),
+            Some(Step::Shape { cut, late }) => {
+                let (cut, late) = (*cut, *late);
+                self.steps.pop_front();
+                return self.shape_of_query(cut, late, frame, out);
+            }
             Some(Step::Run(run)) => (run.cut, false),
             _ => (Cut::Nothing, false),
         };
@@ -367,11 +398,32 @@ impl Batch {
         }
     }
 
+    fn shape_of_query(&mut self, cut: Cut, late: bool, frame: &[u8], out: &mut BytesMut) -> Answered {
+        let told = match cut {
+            Cut::Nothing if late => {
+                out.extend_from_slice(frame);
+                Outcome::Replace.alone()
+            }
+            Cut::Nothing => Outcome::Pass.alone(),
+            Cut::Rows => Outcome::Drop.alone(),
+            Cut::LastColumn => replaced(row_description_without_last(frame, out)),
+        };
+        if !late {
+            return told;
+        }
+        self.shape = out.split();
+        Outcome::Drop.alone()
+    }
+
     fn data_row(&mut self, frame: &[u8], out: &mut BytesMut) -> Answered {
         let Some(Step::Run(run)) = self.steps.front_mut() else { return Outcome::Pass.alone() };
+        out.unsplit(self.shape.split());
         match run.cut {
+            Cut::Nothing if !out.is_empty() => {
+                out.extend_from_slice(frame);
+                Outcome::Replace.alone()
+            }
             Cut::Nothing => Outcome::Pass.alone(),
-            Cut::Rows if matches!(run.heard, Heard::Never | Heard::Instead) => Outcome::Drop.alone(),
             Cut::Rows => {
                 run.touches = run.touches.and(Touches::Rows(1));
                 Outcome::Drop.alone()
@@ -389,7 +441,14 @@ impl Batch {
             self.ending = Ending::Open;
             self.rewritten = None;
         }
+        self.held.clear();
+        self.shape.clear();
+        let own = matches!(self.steps.front(), Some(Step::Own(_)));
         let undone = self.unanswered_parses();
+        if own && let Some(plain) = without_origin(frame) {
+            out.extend_from_slice(&plain);
+            return Answered { outcome: Outcome::Replace, done: None, undone };
+        }
         let moved = self.rewritten.as_ref().and_then(|r| with_position(frame, |p| r.client_position(p)));
         let outcome = match moved {
             Some(moved) => {

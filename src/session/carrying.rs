@@ -25,15 +25,20 @@ impl Session {
             Some(read) => self.may_want(policy, read),
             None => policy.moves_reads() && resolved.begins(),
         };
-        (wants || self.has_doubtful_names()) && self.ask(policy)
+        (wants || self.has_doubtful_names(policy)) && self.ask(policy)
     }
 
-    fn has_doubtful_names(&self) -> bool {
+    fn has_doubtful_names(&mut self, policy: &Policy) -> bool {
+        if self.names.path.is_none() && !policy.catalog.get(policy.primary()).usual_path() {
+            self.baggage.unsettle();
+            return true;
+        }
         !self.names.temporary.is_empty() || self.names.own_search_path
     }
 
     /// The same for messages up to a Sync.
     pub(super) fn asks_first_for(&mut self, policy: &Policy, whole: &[u8]) -> bool {
+        let doubtful = self.has_doubtful_names(policy);
         if !self.baggage.is_unknown() {
             return false;
         }
@@ -41,7 +46,7 @@ impl Session {
             Some(single) => self.may_want(policy, &single.read),
             None => policy.moves_reads() && self.begins_with_begin(policy, whole),
         };
-        (wants || self.has_doubtful_names()) && self.ask(policy)
+        (wants || doubtful) && self.ask(policy)
     }
 
     fn may_want(&self, policy: &Policy, read: &SingleRead) -> bool {

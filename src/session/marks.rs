@@ -4,17 +4,28 @@ use super::Session;
 use super::batch::After;
 use super::resolved::{Mark, Resolved};
 use super::tally::Class;
-use super::transaction::Control;
-use crate::routing::Opaque;
+use super::transaction::{Control, Status};
+
+/// Shown in the place of a text whose constants cannot be told from its words.
+const UNREADABLE: &[u8] = b"a statement that cannot be read";
 
 impl Session {
     /// Remembers what the session has to know of statements that are sent, and counts uncaptured writes.
-    /// `watched`: nothing that it writes stays unseen, or it cannot write where it runs.
-    pub(super) fn mark(&mut self, resolved: &Resolved, sql: &[u8], watched: bool) {
+    /// `elsewhere`: they run on the secondary, where nothing is to be captured.
+    pub(super) fn mark(&mut self, resolved: &Resolved, sql: &[u8], elsewhere: bool) {
+        let several = resolved.parts.len() > 1;
         for part in &resolved.parts {
-            let unwatched = part.opaque.filter(|_| !watched && !part.watched).map(Opaque::reason);
-            if let Some(reason) = part.uncaptured.or(unwatched).filter(|_| self.executed(part).is_none()) {
-                self.worker.context.count_uncaptured(part.fingerprint, sql, reason);
+            if let Some(reason) = self.uncaptured(resolved, part).filter(|_| !elsewhere) {
+                let shown = if resolved.readable { sql } else { UNREADABLE };
+                self.worker.context.count_uncaptured(part.fingerprint, shown, reason);
+            }
+            if matches!(part.after, After::Ddl) && (several || self.transaction.status != Status::Idle) {
+                self.names.defining = true;
+                self.statements.forget_meanings();
+            }
+            if part.cursor_writes && !self.names.cursor_writes {
+                self.names.cursor_writes = true;
+                self.statements.forget_meanings();
             }
             // What pins the session may go by a DROP, CLOSE or unlock, and at a transaction's end.
             let may_free = part.class == Class::Other && !matches!(part.after, After::Control(Control::Begin(_)));

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::BACK_PRESSURE;
 use super::batch::Batch;
+use super::look::Look;
 use crate::net::Channel;
 use crate::wire::Header;
 
@@ -23,13 +24,24 @@ pub struct Peer {
     pub lost: bool,
     /// It takes COPY data, and ignores Sync and Flush meanwhile.
     pub copies_in: bool,
+    /// What is asked of it once the client has ended its COPY data.
+    pub after_copy: Option<Look>,
     /// It has said why it ends the connection.
     pub said_why: bool,
 }
 
 impl Peer {
     pub fn new(channel: Channel, key: (i32, i32)) -> Self {
-        Peer { channel, batches: VecDeque::new(), key, broken: false, lost: false, copies_in: false, said_why: false }
+        Peer {
+            channel,
+            batches: VecDeque::new(),
+            key,
+            broken: false,
+            lost: false,
+            copies_in: false,
+            after_copy: None,
+            said_why: false,
+        }
     }
 
     /// How much of its output may wait: a frame that has to be read whole may be longer than the usual bound.

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use super::answers::class_of;
-use super::batch::{After, Batch, Care, Ending, Step};
+use super::batch::{After, Batch, Care, Ending};
 use super::owed;
 use super::requests::Took;
 use super::resolved::Resolved;
 use super::tally::Class;
-use super::transaction::{Control, Status};
+use super::transaction::Control;
 use super::{End, Session};
 use crate::routing::Policy;
 use crate::wire::{HEADER, Header, Writer, front};
@@ -61,19 +61,13 @@ impl Session {
     }
 
     pub(super) fn resolve(&self, policy: &Policy, sql: &[u8]) -> Resolved {
-        Resolved::new(sql, policy, &self.names, &mut self.worker.verdicts.borrow_mut(), None)
-    }
-
-    /// A simple query for the primary, with what has to stand around its statements.
-    fn resolve_query(&self, policy: &Policy, sql: &[u8]) -> Resolved {
-        let open = self.transaction.status != Status::Idle;
-        Resolved::new(sql, policy, &self.names, &mut self.worker.verdicts.borrow_mut(), Some(open))
+        Resolved::new(sql, policy, &self.names, &mut self.worker.verdicts.borrow_mut())
     }
 
     fn plan_query(&mut self, policy: &Arc<Policy>, header: Header) -> Result<Took, End> {
         let frame = self.client.inbound.get(..header.len).unwrap_or_default();
         let sql = frame.get(HEADER..header.len - 1).unwrap_or_default();
-        let resolved = self.resolve_query(policy, sql);
+        let resolved = self.resolve(policy, sql);
         if self.asks_first(policy, &resolved) {
             return Ok(Took::NeedsMore);
         }
@@ -89,26 +83,35 @@ impl Session {
         self.statements.unnamed_gone();
         let frame = self.client.inbound.split_to(header.len);
         let sql = frame.get(HEADER..header.len - 1).unwrap_or_default();
-        self.mark(&resolved, sql, false);
         let side = choice.map_or(policy.primary(), |c| c.side);
+        let on_primary = side == policy.primary();
+        let look = self.look_around(&resolved).filter(|_| on_primary);
+        if let Some(look) = look.filter(|look| !look.inline && !self.has_open_batch()) {
+            self.send_looked_around(policy, &resolved, look, sql);
+            return Ok(Took::It);
+        }
+        self.mark(&resolved, sql, !on_primary);
         self.settle_on(side, policy);
-        let ending = Ending::Query { steps: resolved.runs().count() };
+        let steps = self.steps(&resolved, look.is_some());
+        let ending = Ending::Query { steps: steps.len() };
         let mut batch = Batch::new(class_of(&resolved.parts), Care::Frames, ending);
         batch.footprint = resolved.footprint();
         batch.line = self.line_of(&resolved, sql);
         batch.begins = resolved.only().is_some_and(|part| matches!(part.after, After::Control(Control::Begin(_))));
-        batch.steps.extend(resolved.runs_with(|part| self.executed(part)).map(Step::Run));
+        batch.steps.extend(steps);
         batch.read = choice
             .zip(resolved.read.as_ref())
             .map(|(choice, read)| self.read(policy, choice, read, sql, &frame, &frame));
         if batch.read.as_ref().is_some_and(|r| r.replay.is_none() && r.sample.is_none()) {
             batch.care = Care::End;
         }
-        batch.rewritten.clone_from(&resolved.rewritten);
+        let inline = resolved.inline.as_ref().filter(|_| look.is_some());
+        let rewritten = inline.or(resolved.rewritten.as_ref()).filter(|_| on_primary);
+        batch.rewritten = rewritten.cloned();
         self.active = side;
         let Some(peer) = self.peers.get_mut(side) else { return Ok(Took::NeedsMore) };
-        match &resolved.text {
-            Some(text) => Writer::query(&mut peer.channel.outbound, text),
+        match rewritten {
+            Some(rewritten) => Writer::query(&mut peer.channel.outbound, &rewritten.text),
             None => peer.channel.outbound.extend_from_slice(&frame),
         }
         owed::expect_query(&mut peer.batches, batch);

@@ -274,7 +274,7 @@ impl Session {
         let mut batch =
             Batch::new(class_of(&resolved.parts), Care::Frames, Ending::Query { steps: resolved.parts.len() });
         batch.line = self.line_of(&resolved, sql);
-        batch.steps.extend(resolved.runs().map(|run| Step::Run(Run { cut: routing::Cut::Nothing, ..run })));
+        batch.steps.extend(resolved.runs().map(|(_, run)| Step::Run(Run { cut: routing::Cut::Nothing, ..run })));
         if resolved.read.is_some() {
             batch.read = Some(Read::counted(Why::TransactionSide));
         }
@@ -295,7 +295,7 @@ impl Session {
     /// The row in the table of statements that the text is counted in, if it is one statement.
     pub(super) fn line_of(&self, resolved: &Resolved, sql: &[u8]) -> Option<Line> {
         match resolved.parts.as_slice() {
-            [only] => self.worker.statements.borrow_mut().place(only.fingerprint, sql),
+            [only] if resolved.readable => self.worker.statements.borrow_mut().place(only.fingerprint, sql),
             _ => None,
         }
     }

@@ -77,19 +77,24 @@ impl Session {
             Ok(None) => return Ok(Took::NeedsMore),
             Err(_) => return Err(End::Violation("invalid message length".into())),
         };
+        let rest_len = rest.len();
         match header.tag {
             front::TERMINATE => {
                 self.client.inbound.truncate(self.requests.approved);
                 return self.leave(End::ClientLeft).map(|()| Took::NeedsMore);
             }
             front::COPY_DATA | front::COPY_DONE | front::COPY_FAIL => {
-                if header.tag != front::COPY_DATA {
-                    self.peers.get_mut(self.active).iter_mut().for_each(|p| p.copies_in = false);
+                if header.tag != front::COPY_DATA && self.waits_for_copy(rest_len >= header.len) {
+                    return Ok(Took::NeedsMore);
                 }
                 self.requests.approve(header.len, arrived);
+                if header.tag != front::COPY_DATA {
+                    self.peers.get_mut(self.active).iter_mut().for_each(|p| p.copies_in = false);
+                    self.copy_ended();
+                }
                 return Ok(Took::It);
             }
-            front::SYNC | front::FLUSH if self.copies_in() && rest.len() >= header.len => {
+            front::SYNC | front::FLUSH if self.copies_in() && rest_len >= header.len => {
                 self.seal_requests();
                 self.client.inbound.advance(header.len);
                 return Ok(Took::It);

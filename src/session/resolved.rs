@@ -3,13 +3,15 @@
 use std::collections::HashSet;
 use std::rc::Rc;
 
-use super::batch::{After, Heard, Run};
-use super::opaque::{self, AFTER, BEFORE, can_be_watched};
+use super::batch::{After, Run};
+use super::look::Look;
 use super::tally::Class;
 use super::transaction::{Control, Footprint, Touches};
 use crate::routing::{Action, Column, Cut, Names, Opaque, Policy, Reading, Traits, Verdicts, Why, column_key, resolve};
 use crate::side::Side;
-use crate::sql::{Fingerprint, KeyValue, Kind, Rewritten, Statement, calls_any, constant, rewrite, scan};
+use crate::sql::{
+    Backslash, Fingerprint, KeyValue, Kind, Rewritten, Statement, calls_any, constant, rewrite, scan_with,
+};
 
 /// What the session has to remember once a statement was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,12 +41,12 @@ pub struct Part {
     pub fingerprint: Fingerprint,
     /// The statement that an EXECUTE runs.
     pub executes: Option<Vec<u8>>,
+    /// What is asked of the primary around it.
+    pub look: Option<Look>,
+    /// It declares a cursor whose query may write.
+    pub cursor_writes: bool,
     /// Why it is an uncaptured write, if it is one.
     pub uncaptured: Option<&'static str>,
-    /// It may write anything, and the server is asked what it wrote.
-    pub opaque: Option<Opaque>,
-    /// That the server is asked is in the text.
-    pub watched: bool,
 }
 
 /// A text that is one read.
@@ -69,22 +71,33 @@ pub struct Resolved {
     pub rewritten: Option<Rc<Rewritten>>,
     /// The same as bytes that can be shared.
     pub text: Option<Rc<[u8]>>,
+    /// Of one statement that is looked around: its text with both looks in it. That of several has them anyway.
+    pub inline: Option<Rc<Rewritten>>,
+    /// Its constants can be told from its words when it is shown to people.
+    pub readable: bool,
 }
 
 impl Resolved {
-    /// `open`: for a simple query, whether it comes inside a transaction block. `None`: the text is the client's own statement, and
-    /// what has to stand around it is sent in messages of its own.
-    pub fn new(text: &[u8], policy: &Policy, names: &Names, verdicts: &mut Verdicts, open: Option<bool>) -> Self {
+    pub fn new(text: &[u8], policy: &Policy, names: &Names, verdicts: &mut Verdicts) -> Self {
         if names.reading.is_blind_to(text) {
             return Resolved::blind(policy);
         }
-        let script = scan(text);
+        let backslash = names.reading.backslash(text);
+        let script = scan_with(text, backslash);
+        let escapes = backslash == Backslash::Escape;
         let writers = policy.catalog.get(policy.primary()).writers();
-        let mut insertions = Vec::new();
+        let (mut insertions, mut looks) = (Vec::new(), Vec::new());
         let mut parts = Vec::with_capacity(script.statements.len());
-        let (mut read, mut open) = (None, open);
+        let mut read = None;
+        let (mut cursor_writes, mut defining) = (names.cursor_writes, names.defining);
         for statement in &script.statements {
-            let action = resolve(statement, text, policy, names, verdicts);
+            let action = match resolve(statement, text, policy, names, verdicts) {
+                Action::Capture { .. } | Action::Uncaptured(_) if defining && !statement.dml.is_empty() => {
+                    Action::Opaque(Opaque::Rows("the schema has changed in this transaction"))
+                }
+                Action::Read(Ok(_)) if escapes => Action::Read(Err(Why::NotUnderstood)),
+                action => action,
+            };
             if let (Action::Read(movable), 1) = (&action, script.statements.len()) {
                 read = Some(SingleRead {
                     movable: movable.clone(),
@@ -100,24 +113,35 @@ impl Resolved {
             if part.mark == Mark::Nothing {
                 part.mark = calls;
             }
-            if part.is_known() && calls_any(text.get(statement.span.clone()).unwrap_or_default(), writers) {
-                part.opaque = Some(Opaque::Anywhere("it calls a volatile function of the user's own"));
+            let own = text.get(statement.span.clone()).unwrap_or_default();
+            let calls = (escapes && !writers.is_empty()) || calls_any(own, writers);
+            part.cursor_writes = calls && matches!(statement.kind, Kind::DeclareCursor { .. });
+            cursor_writes |= part.cursor_writes;
+            let fetches = cursor_writes && matches!(statement.kind, Kind::Fetch | Kind::Move);
+            if part.look.is_none() && part.uncaptured.is_none() && (calls || fetches) {
+                part.look = Some(Look::rows());
             }
-            if let (Some(opaque), Some(open)) = (part.opaque, open)
-                && can_be_watched(opaque, open, false)
-            {
-                part.watched = true;
-                part.class = Class::Write;
-                insertions.push((statement.span.start, BEFORE.to_owned()));
-                insertions.push((statement.span.end, AFTER.to_owned()));
-                read = None;
+            if let Some(look) = &part.look {
+                let (before, after) = look.texts();
+                looks.extend(before.map(|sql| (statement.span.start, sql)));
+                match after {
+                    Some(sql) => looks.push((statement.span.end, sql)),
+                    None => part.uncaptured = Some("its text is not UTF-8"),
+                }
             }
-            open = open.map(|open| stays_open(&statement.kind, open));
+            defining |= matches!(part.after, After::Ddl);
             parts.push(part);
+        }
+        let several = parts.len() > 1;
+        let mut inline = None;
+        if several {
+            insertions.extend(looks);
+        } else if !looks.is_empty() {
+            inline = Some(Rc::new(rewrite(text, insertions.iter().cloned().chain(looks).collect())));
         }
         let rewritten = (!insertions.is_empty()).then(|| Rc::new(rewrite(text, insertions)));
         let text = rewritten.as_ref().map(|r| Rc::from(r.text.as_slice()));
-        Resolved { generation: policy.generation, parts, read, rewritten, text }
+        Resolved { generation: policy.generation, parts, read, rewritten, text, inline, readable: !escapes }
     }
 
     /// A text that cannot be read safely: it is passed on as it is, and may have written anything.
@@ -131,11 +155,19 @@ impl Resolved {
             class: Class::Other,
             fingerprint: Fingerprint(0),
             executes: None,
-            uncaptured: Some("its quoting cannot be told under this client_encoding or standard_conforming_strings"),
-            opaque: None,
-            watched: false,
+            look: None,
+            cursor_writes: false,
+            uncaptured: Some("its quoting cannot be told under this client_encoding"),
         };
-        Resolved { generation: policy.generation, parts: vec![part], read: None, rewritten: None, text: None }
+        Resolved {
+            generation: policy.generation,
+            parts: vec![part],
+            read: None,
+            rewritten: None,
+            text: None,
+            inline: None,
+            readable: false,
+        }
     }
 
     /// In the extended protocol a text is one statement.
@@ -153,41 +185,13 @@ impl Resolved {
         self.parts.iter().map(|p| p.footprint).max().unwrap_or_default()
     }
 
-    /// The runs that a simple query's answer consists of.
-    pub fn runs(&self) -> impl Iterator<Item = Run> + '_ {
-        self.runs_with(|_| None)
-    }
-
-    /// The same; `executed` says what an EXECUTE runs, if that is captured.
-    pub fn runs_with<'a>(
-        &'a self,
-        executed: impl Fn(&Part) -> Option<Rc<Resolved>> + 'a,
-    ) -> impl Iterator<Item = Run> + 'a {
+    /// The statements that a simple query's answer consists of, each with pgduet's own around it.
+    pub fn runs(&self) -> impl Iterator<Item = (&Part, Run)> + '_ {
         let last = self.parts.len().saturating_sub(1);
-        self.parts.iter().enumerate().flat_map(move |(at, part)| {
-            let run = Run {
-                cut: part.cut,
-                touches: part.touches,
-                after: part.after.clone(),
-                reports_commit: at == last,
-                heard: Heard::AtOnce,
-            };
-            let run = match executed(part) {
-                Some(executed) => run.captured_like(&executed),
-                None => run,
-            };
-            match part.watched {
-                true => opaque::watched(run).into_iter().collect(),
-                false => vec![run],
-            }
+        self.parts.iter().enumerate().map(move |(at, part)| {
+            let reports_commit = at == last && part.look.is_none();
+            (part, Run { cut: part.cut, touches: part.touches, after: part.after.clone(), reports_commit })
         })
-    }
-}
-
-impl Part {
-    /// Its touches are told by its answer, or it has none.
-    fn is_known(&self) -> bool {
-        self.uncaptured.is_none() && self.opaque.is_none()
     }
 }
 
@@ -207,9 +211,9 @@ fn part(
         class: Class::Other,
         fingerprint: statement.fingerprint,
         executes: executes(statement, text),
+        look: None,
+        cursor_writes: false,
         uncaptured: None,
-        opaque: None,
-        watched: false,
     };
     match action {
         Action::Read(_) => part.class = Class::Read,
@@ -221,7 +225,10 @@ fn part(
             }
             insertions.extend(more);
         }
-        Action::Opaque(opaque) => part.opaque = Some(opaque),
+        Action::Opaque(opaque) => {
+            part.class = Class::Write;
+            part.look = Some(Look::new(&opaque, text.get(statement.span.clone()).unwrap_or_default()));
+        }
         Action::Uncaptured(reason) => part.uncaptured = Some(reason),
         Action::Neutral => {}
     }
@@ -240,15 +247,6 @@ fn column(
     match known.value {
         KeyValue::Parameter(_) => Some(known.clone()),
         KeyValue::Literal(_) => column_key(text.get(statement.span.clone())?, policy, names),
-    }
-}
-
-/// Whether what follows in the same text stands inside a transaction block.
-fn stays_open(kind: &Kind, open: bool) -> bool {
-    match kind {
-        Kind::Begin(_) => true,
-        Kind::Commit { chain } | Kind::Rollback { chain } => *chain,
-        _ => open,
     }
 }
 

@@ -3,14 +3,13 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::batch::{After, Batch, Care, Ending, Heard, Run, Step, Voice};
-use super::opaque::can_be_watched;
+use super::batch::{After, Batch, Care, Ending, Run, Step, Voice};
 use super::owed;
 use super::requests::Took;
 use super::resolved::{Part, Resolved};
 use super::statements::Prepared;
 use super::tally::Class;
-use super::transaction::{Control, Footprint, Status};
+use super::transaction::{Control, Footprint};
 use super::{End, Session};
 use crate::routing::{Cut, Policy};
 use crate::side::Side;
@@ -79,7 +78,7 @@ impl Session {
         }
     }
 
-    fn step(&mut self, step: Step) {
+    pub(super) fn step(&mut self, step: Step) {
         self.batch(|b| b.steps.push_back(step));
     }
 
@@ -239,9 +238,9 @@ impl Session {
         let resolved = prepared.as_ref().map(|p| self.resolved(policy, p));
         let footprint = resolved.as_ref().map_or(Footprint::Any, |r| r.footprint());
         self.batch(|b| b.footprint = b.footprint.max(footprint));
-        let watched = resolved.as_ref().is_some_and(|r| self.is_watched(policy, r));
+        let on_primary = self.active == policy.primary();
         if let (Some(prepared), Some(resolved)) = (&prepared, &resolved) {
-            self.mark(resolved, &prepared.sql, watched);
+            self.mark(resolved, &prepared.sql, !on_primary);
             self.set_on_primary_too(resolved, &prepared.sql);
             self.count_there(resolved);
             let line = self.line_of(resolved, &prepared.sql);
@@ -250,17 +249,16 @@ impl Session {
                 run.cut = self.cut_of(policy, Some(prepared));
                 run.touches = part.touches;
                 run.after = part.after.clone();
-                let class = if watched { Class::Write } else { part.class };
                 let begins = matches!(part.after, After::Control(Control::Begin(_)));
                 self.batch(|b| {
-                    b.class = class;
+                    b.class = part.class;
                     b.begins |= begins;
                 });
             }
         }
-        if watched {
-            self.look_before();
-            run.heard = Heard::Later;
+        let look = resolved.as_ref().and_then(|r| self.look_around(r)).filter(|_| on_primary).cloned();
+        if let Some(look) = &look {
+            self.look_before(look);
         }
         match run.cut {
             // A statement without rows runs to its end whatever the row limit says; with capture's rows it would be suspended.
@@ -272,16 +270,11 @@ impl Session {
             _ => self.put(frame),
         }
         self.step(Step::Run(run));
-        if watched {
-            self.look_after();
+        match &look {
+            Some(look) if look.copies_in => self.look_after_copy(look),
+            Some(look) => self.look_after(look),
+            None => {}
         }
         Some(())
-    }
-
-    /// Whether the server is to be asked what a statement writes.
-    fn is_watched(&self, policy: &Policy, resolved: &Resolved) -> bool {
-        let open = self.transaction.status != Status::Idle;
-        let opaque = resolved.only().and_then(|part| part.opaque);
-        self.active == policy.primary() && opaque.is_some_and(|opaque| can_be_watched(opaque, open, true))
     }
 }

@@ -38,6 +38,8 @@ pub enum Reason {
     Merge,
     UserTriggers,
     Rules,
+    Heirs,
+    Moves,
     RowSecurity,
     /// An inner RETURNING list none of whose items can carry a call.
     ReturnedShape,
@@ -52,6 +54,8 @@ impl Reason {
             Reason::Merge => "MERGE returns no rows before PostgreSQL 17",
             Reason::UserTriggers => "it has triggers, which may change other rows than the statement returns",
             Reason::Rules => "it has rules, which may change other rows than the statement returns",
+            Reason::Heirs => "other tables inherit from it, whose keys are their own",
+            Reason::Moves => "rows may move between partitions, and only the one they come to is returned",
             Reason::RowSecurity => "it has row security, under which RETURNING may narrow the statement",
             Reason::ReturnedShape => {
                 "the statement stands in WITH or COPY, and its RETURNING list names no column of the table"
@@ -68,10 +72,17 @@ impl std::fmt::Display for Reason {
 
 /// Decides how a write to `table` is captured.
 pub fn capture(dml: &Dml, table: &Table) -> Capture {
-    match obstacle(dml, table) {
-        Some(reason) => Capture::Impossible(reason),
-        None => method(dml, table),
+    match (obstacle(dml, table), method(dml, table)) {
+        (Some(reason), _) => Capture::Impossible(reason),
+        (None, Capture::Table) if table.kind == TableKind::Partitioned && may_move(dml) => {
+            Capture::Impossible(Reason::Moves)
+        }
+        (None, method) => method,
     }
+}
+
+fn may_move(dml: &Dml) -> bool {
+    dml.verb == Verb::Update || dml.do_update
 }
 
 fn obstacle(dml: &Dml, table: &Table) -> Option<Reason> {
@@ -85,6 +96,7 @@ fn obstacle(dml: &Dml, table: &Table) -> Option<Reason> {
         Verb::Merge => Some(Reason::Merge),
         _ if table.has_user_triggers => Some(Reason::UserTriggers),
         _ if table.has_rules => Some(Reason::Rules),
+        Verb::Update | Verb::Delete if table.has_heirs => Some(Reason::Heirs),
         _ if table.row_security => Some(Reason::RowSecurity),
         _ if dml.inner && dml.returning.is_some() && !can_carry(dml, table) => Some(Reason::ReturnedShape),
         _ => None,
@@ -280,6 +292,7 @@ mod tests {
             by_trigger: false,
             has_user_triggers: false,
             has_rules: false,
+            has_heirs: false,
             row_security: false,
         }
     }
@@ -332,6 +345,10 @@ mod tests {
         assert_eq!(with(|t| t.has_user_triggers = true), Capture::Impossible(Reason::UserTriggers));
         assert_eq!(with(|t| t.has_rules = true), Capture::Impossible(Reason::Rules));
         assert_eq!(with(|t| t.row_security = true), Capture::Impossible(Reason::RowSecurity));
+        assert_eq!(with(|t| t.has_heirs = true), Capture::Impossible(Reason::Heirs));
+        let parts = Table { kind: TableKind::Partitioned, ..table(&[0]) };
+        assert_eq!(decide("update t set id = 2", &parts), Capture::Impossible(Reason::Moves));
+        assert_eq!(decide("update t set at = now()", &parts), Capture::Keys);
         let merge = "merge into t using u on true when matched then delete";
         assert_eq!(decide(merge, &table(&[0])), Capture::Impossible(Reason::Merge));
         let shape = "with x as (delete from t returning 1) table x";

@@ -45,6 +45,26 @@ pub fn with_position(frame: &[u8], map: impl Fn(usize) -> usize) -> Option<Bytes
     Some(out)
 }
 
+/// The same frame without what tells where in a statement it came from (position, context, internal query). `None`: it is malformed.
+pub fn without_origin(frame: &[u8]) -> Option<BytesMut> {
+    let mut out = BytesMut::with_capacity(frame.len());
+    out.put_slice(frame.get(..HEADER)?);
+    let mut rest = frame.get(HEADER..)?;
+    while let Some((&code, tail)) = rest.split_first().filter(|(code, _)| **code != 0) {
+        let (value, next) = cstr(tail)?;
+        if !matches!(code, b'P' | b'p' | b'q' | b'W') {
+            out.put_u8(code);
+            out.put_slice(value);
+            out.put_u8(0);
+        }
+        rest = next;
+    }
+    out.put_u8(0);
+    let length = (out.len() - 1) as u32;
+    out.get_mut(1..HEADER)?.copy_from_slice(&length.to_be_bytes());
+    Some(out)
+}
+
 /// An error or notice of pgduet's own, in Postgres's form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {

@@ -142,6 +142,7 @@ fn table() -> &'static Table {
             by_trigger: false,
             has_user_triggers: false,
             has_rules: false,
+            has_heirs: false,
             row_security: false,
         }
     })

@@ -1,0 +1,1 @@
+CREATE TABLE cursors_t (id int PRIMARY KEY, v int);

@@ -1,0 +1,3 @@
+CREATE TABLE deferred_parent (id int PRIMARY KEY);
+CREATE TABLE deferred_child (id int PRIMARY KEY, parent int REFERENCES deferred_parent DEFERRABLE INITIALLY DEFERRED);
+CREATE TABLE deferred_unique (id int PRIMARY KEY, v int UNIQUE DEFERRABLE INITIALLY DEFERRED);

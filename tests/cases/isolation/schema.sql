@@ -1,0 +1,1 @@
+CREATE TABLE isolation_t (id int PRIMARY KEY, v int);

@@ -1,0 +1,8 @@
+MERGE INTO merge_t t USING merge_s s ON t.id = s.id
+    WHEN MATCHED AND s.id = 7 THEN DELETE
+    WHEN MATCHED THEN UPDATE SET v = s.v
+    WHEN NOT MATCHED THEN INSERT VALUES (s.id, s.v);
+BEGIN;
+WITH x AS (SELECT 1 AS id) MERGE INTO merge_t t USING x ON t.id = x.id WHEN MATCHED THEN DELETE;
+COMMIT;
+MERGE INTO merge_t t USING merge_s s ON t.id = s.id WHEN MATCHED THEN DO NOTHING;

@@ -1,0 +1,17 @@
+INSERT INTO numbers VALUES (3, 'NaN', 'NaN', 'NaN', 'NaN', 9223372036854775807, 32767, '$92,233,720,368,547,758.07');
+INSERT INTO numbers VALUES (4, 'Infinity', '-Infinity', 'Infinity', -1.5, -9223372036854775808, -32768, '-$92,233,720,368,547,758.08');
+INSERT INTO numbers VALUES (5, 1.1754944e-38, 2.2250738585072014e-308, 1e-1000, 0.00005, 0, 0, 0), (6, 3.4028235e38, 1.7976931348623157e308, 1e1000, 9999999999999999.9999, 1, 1, 1);
+INSERT INTO numbers VALUES (7, 0.1, 0.1, 1.10, 1.1, 1, 1, 0.01), (8, 4e-45, 5e-324, 1.1000000000000000000000000000000000000000001, 1, 1, 1, 1);
+UPDATE numbers SET f4 = '-0', f8 = '-0', n = 0.000 WHERE id = 1 RETURNING f4, f8, n;
+UPDATE numbers SET f4 = 0, f8 = 0 WHERE id = 2;
+UPDATE numbers_by_float SET v = v + 10 WHERE f = 'NaN' OR f = 0.1 OR f = 1e-300;
+UPDATE numbers_by_float SET f = '-0' WHERE f = 0;
+UPDATE numbers_by_float SET f = f + 1 WHERE f < 1;
+DELETE FROM numbers_by_float WHERE f = 'Infinity' OR f = 1.0000000000000002;
+INSERT INTO numbers_by_float VALUES ('-Infinity', 1), (123456789.123456789, 2);
+UPDATE numbers_by_numeric SET v = 7 WHERE n = 1.0;
+UPDATE numbers_by_numeric SET n = 1.000 WHERE n = 1;
+DELETE FROM numbers_by_numeric WHERE n = 'NaN';
+INSERT INTO numbers_by_numeric VALUES (2.50, 9) ON CONFLICT (n) DO UPDATE SET v = 10;
+INSERT INTO numbers_by_numeric VALUES (2.5, 9) ON CONFLICT (n) DO UPDATE SET v = 10;
+INSERT INTO numbers_bare VALUES ('NaN', 'NaN'), ('-0', 1.10), ('Infinity', '-Infinity'), (0.1, 0.10);

@@ -1,0 +1,10 @@
+CREATE TABLE partitions (id int, region text, v int, PRIMARY KEY (id, region)) PARTITION BY LIST (region);
+CREATE TABLE partitions_eu PARTITION OF partitions FOR VALUES IN ('eu');
+CREATE TABLE partitions_us (v int, region text NOT NULL, id int NOT NULL, PRIMARY KEY (id, region));
+ALTER TABLE partitions ATTACH PARTITION partitions_us FOR VALUES IN ('us');
+CREATE TABLE partitions_rest PARTITION OF partitions DEFAULT PARTITION BY RANGE (id);
+CREATE TABLE partitions_low PARTITION OF partitions_rest FOR VALUES FROM (0) TO (100);
+CREATE TABLE partitions_high PARTITION OF partitions_rest FOR VALUES FROM (100) TO (1000);
+CREATE TABLE partitions_bare (id int, v int) PARTITION BY HASH (id);
+CREATE TABLE partitions_bare_0 PARTITION OF partitions_bare FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+CREATE TABLE partitions_bare_1 PARTITION OF partitions_bare FOR VALUES WITH (MODULUS 2, REMAINDER 1);

@@ -1,0 +1,17 @@
+SET ROLE clerk;
+INSERT INTO privileges_insert VALUES (1, 1), (2, 2);
+INSERT INTO privileges_insert VALUES (1, 1);
+SELECT * FROM privileges_insert;
+INSERT INTO privileges_bare VALUES ('a'), ('b');
+INSERT INTO privileges_columns (id, open) VALUES (10, 10);
+INSERT INTO privileges_columns VALUES (11, 11, 11);
+UPDATE privileges_columns SET open = 7;
+UPDATE privileges_update SET v = 9;
+DELETE FROM privileges_update;
+BEGIN;
+INSERT INTO privileges_insert VALUES (3, 3);
+INSERT INTO privileges_bare VALUES ('c');
+COMMIT;
+RESET ROLE;
+UPDATE privileges_update SET v = 10;
+SELECT count(*) FROM privileges_update;

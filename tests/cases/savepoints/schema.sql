@@ -1,0 +1,1 @@
+CREATE TABLE savepoints_t (id int PRIMARY KEY, v int);

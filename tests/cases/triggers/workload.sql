@@ -1,0 +1,16 @@
+INSERT INTO triggers_t VALUES (10, 10), (11, 11) RETURNING id;
+UPDATE triggers_t SET v = v + 1;
+UPDATE triggers_t SET v = 13 WHERE id = 1;
+UPDATE triggers_t SET id = 100 WHERE id = 2 RETURNING *;
+DELETE FROM triggers_t WHERE id = 3;
+BEGIN;
+DELETE FROM triggers_t WHERE id = 4;
+SAVEPOINT a;
+INSERT INTO triggers_t VALUES (20, 20);
+ROLLBACK TO a;
+UPDATE triggers_t SET v = 0 WHERE id = 5;
+COMMIT;
+BEGIN;
+DELETE FROM triggers_t;
+ROLLBACK;
+WITH x AS (UPDATE triggers_t SET v = 77 WHERE id = 10 RETURNING id, v) SELECT * FROM x;

@@ -1,0 +1,13 @@
+TRUNCATE truncate_parent;
+TRUNCATE truncate_bare;
+INSERT INTO truncate_bare VALUES (1);
+TRUNCATE TABLE ONLY truncate_parent RESTART IDENTITY CASCADE;
+INSERT INTO truncate_parent (v) VALUES (7) RETURNING id;
+BEGIN;
+TRUNCATE truncate_kept;
+ROLLBACK;
+BEGIN;
+INSERT INTO truncate_kept VALUES (100);
+TRUNCATE truncate_kept, truncate_bare;
+INSERT INTO truncate_kept VALUES (200);
+COMMIT;

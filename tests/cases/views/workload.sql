@@ -1,0 +1,12 @@
+INSERT INTO views_simple VALUES (20, 20), (21, 21);
+INSERT INTO views_simple VALUES (22, 22) RETURNING *;
+UPDATE views_simple SET v = v + 1 WHERE id < 4;
+UPDATE views_simple SET id = 30 WHERE id = 5;
+DELETE FROM views_simple WHERE id = 6;
+INSERT INTO views_checked VALUES (40, 400);
+INSERT INTO views_checked VALUES (41, 41) ON CONFLICT (id) DO NOTHING;
+UPDATE views_checked SET v = 99 WHERE id = 41 RETURNING v;
+INSERT INTO views_joined VALUES (50, 50, 'fifty');
+WITH w AS (INSERT INTO views_simple VALUES (60, 60) RETURNING id) SELECT id FROM w;
+REFRESH MATERIALIZED VIEW views_materialized;
+SELECT n FROM views_materialized;
