@@ -59,7 +59,7 @@ pub async fn read(connection: &Connection, mirror: &Mirror) -> Result<Schema, to
         table.columns = columns.remove(&table.oid).unwrap_or_default();
         table.key = keys.get(&table.oid).and_then(|indexes| choose_key(&table.columns, indexes)).unwrap_or_default();
         table.mirrored = matches!(table.kind, TableKind::Plain | TableKind::Partitioned)
-            && selected(mirror, table)
+            && is_selected(mirror, &table.display_name())
             && declared.get(&table.oid) != Some(&b'n');
         table.by_trigger = declared.get(&table.oid) == Some(&b't');
     }
@@ -228,9 +228,9 @@ async fn read_committers(connection: &Connection) -> Result<HashSet<String>, tok
     connection.query(sql, &[]).await?.iter().map(|row| row.try_get(0)).collect()
 }
 
-fn selected(mirror: &Mirror, table: &Table) -> bool {
-    let name = table.display_name();
-    let any = |patterns: &[String]| patterns.iter().any(|pattern| matches(pattern, &name));
+/// Whether `mirror.include` and `mirror.exclude` select what is called `schema.name`.
+pub fn is_selected(mirror: &Mirror, name: &str) -> bool {
+    let any = |patterns: &[String]| patterns.iter().any(|pattern| matches(pattern, name));
     (mirror.include.is_empty() || any(&mirror.include)) && !any(&mirror.exclude)
 }
 

@@ -248,6 +248,9 @@ pub struct Link {
     /// How often the carried part of the journal is removed.
     #[serde(deserialize_with = "values::duration")]
     pub clean_up: Duration,
+    /// How often the positions of sequences are carried.
+    #[serde(deserialize_with = "values::duration")]
+    pub sequences: Duration,
     /// How long the link waits, at most, for those who use an aligned pair of snapshots to open their transactions.
     #[serde(deserialize_with = "values::duration")]
     pub align_hold: Duration,
@@ -436,6 +439,7 @@ impl Default for Link {
             retry_max: Duration::from_secs(5),
             poll: Duration::from_millis(200),
             clean_up: Duration::from_secs(1),
+            sequences: Duration::from_secs(1),
             align_hold: Duration::from_secs(2),
         }
     }

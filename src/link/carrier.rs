@@ -14,6 +14,7 @@ use super::failure::{Failure, Remedy};
 use super::ledger::{Carried, Cycle, Ledger};
 use super::quick::{self, Ends, Quick};
 use super::schemas::{Place, Schemas};
+use super::sequences::Sequences;
 use super::standing::Standing;
 use super::thorough::{self, Order, Patience, Renewal, Thorough};
 use super::{Applying, clean};
@@ -48,6 +49,7 @@ pub struct Orders {
     /// Rung when the schemas have changed.
     pub schemas: watch::Receiver<()>,
     pub announce: Option<Announce>,
+    pub sequences: Arc<Sequences>,
 }
 
 /// The carrier; see the module's text.
@@ -86,7 +88,9 @@ impl Carrier {
         let standing = self.standing.clone();
         beside.spawn(async move { standing.watch().await });
         let (full_tx, mut full) = mpsc::channel(1);
-        beside.spawn(clean::keep_clean(self.config.clone(), self.primary, full_tx));
+        beside.spawn(clean::keep_clean(self.config.clone(), self.primary, Arc::clone(&self.ledger), full_tx));
+        let sequences = Arc::clone(&self.orders.sequences);
+        beside.spawn(sequences.follow(self.config.clone(), self.primary, Arc::clone(&self.ledger)));
         let mut delay = self.config.link.retry_min;
         loop {
             let wish = self.orders.wish.borrow_and_update().clone();
@@ -258,7 +262,7 @@ impl Carrier {
         session: &mut Session,
         cycle: Cycle,
         begun: Instant,
-        renewal: Renewal,
+        mut renewal: Renewal,
     ) -> Result<(), Failure> {
         let (mut order, mut snapshots) = (Order::InPlace, 1);
         loop {
@@ -280,7 +284,7 @@ impl Carrier {
                 }
                 Thorough::Outdated => {
                     tracing::debug!("a table was truncated or altered while it was read: another snapshot is taken");
-                    snapshots += 1;
+                    (snapshots, renewal) = (snapshots + 1, Renewal::Wanted);
                 }
             }
         }

@@ -5,25 +5,30 @@
 //! a crash of its server, and the touches between would be needed again. So the marker is read first, then something is
 //! committed there *with* a flush (which flushes all that came before), and only then touches that the marker saw are removed.
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use tokio::sync::mpsc;
 
 use super::failure::Failure;
+use super::ledger::{Cycle, Ledger};
 use crate::backend::control::{Connection, Purpose};
 use crate::config::{Config, Live};
 use crate::failpoint;
 use crate::side::Side;
-use crate::store::{journal, marker};
+use crate::store::{Snapshot, journal, marker};
 
 /// Cleans up every `link.clean_up`. Ends only when the journal has reached `journal.max_bytes`: the reason is sent.
-pub async fn keep_clean(config: Live, primary: Side, full: mpsc::Sender<String>) {
+pub async fn keep_clean(config: Live, primary: Side, ledger: Arc<Ledger>, full: mpsc::Sender<String>) {
     let mut ends = None;
+    let mut survey = Survey { ledger, marker: None, due: Instant::now() };
     let mut ticks = tokio::time::interval(config.link.clean_up);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let result = match take_or_open(&mut ends, &config, primary).await {
-            Ok(open) => {
-                let result = turn(&open, &config).await;
+            Ok(mut open) => {
+                let result = turn(&mut open, &config, &mut survey).await;
                 ends = result.is_ok().then_some(open);
                 result
             }
@@ -59,7 +64,7 @@ async fn take_or_open(ends: &mut Option<Ends>, config: &Config, primary: Side) -
 }
 
 /// One turn; `Some(reason)`: the journal is full.
-async fn turn(ends: &Ends, config: &Config) -> Result<Option<String>, Failure> {
+async fn turn(ends: &mut Ends, config: &Config, survey: &mut Survey) -> Result<Option<String>, Failure> {
     let bytes = journal::size_bytes(&ends.primary).await?.unwrap_or(0);
     if bytes > config.journal.max_bytes {
         return Ok(Some(format!(
@@ -67,11 +72,48 @@ async fn turn(ends: &Ends, config: &Config) -> Result<Option<String>, Failure> {
             config.journal.max_bytes
         )));
     }
-    let Some(secondary) = &ends.secondary else { return Ok(None) };
-    let Some(marker) = marker::peek(secondary).await? else { return Ok(None) };
-    marker::flush(secondary).await?;
-    failpoint::pass("clean.flushed");
-    while journal::more_to_clean(journal::clean_up(&ends.primary, &marker).await?) {}
-    failpoint::pass("clean.removed");
+    match tokio::time::timeout(config.timeouts.connect, flushed(ends.secondary.as_ref(), survey)).await {
+        Ok(Ok(Some(marker))) => {
+            failpoint::pass("clean.flushed");
+            while journal::more_to_clean(journal::clean_up(&ends.primary, &marker).await?) {}
+            failpoint::pass("clean.removed");
+        }
+        Ok(Ok(None)) => {}
+        // It is gone, or hangs. The journal is watched all the same.
+        Ok(Err(_)) | Err(_) => ends.secondary = None,
+    }
+    survey.take(&ends.primary).await?;
     Ok(None)
+}
+
+/// A marker that can no longer be lost.
+async fn flushed(secondary: Option<&Connection>, survey: &mut Survey) -> Result<Option<Snapshot>, Failure> {
+    let Some(secondary) = secondary else { return Ok(None) };
+    let cycle = survey.ledger.applied();
+    let Some(marker) = marker::peek(secondary).await? else { return Ok(None) };
+    survey.marker = Some((cycle, marker.clone()));
+    marker::flush(secondary).await?;
+    Ok(Some(marker))
+}
+
+/// A survey may take this part of the time.
+const SHARE: u32 = 20;
+
+/// What waits in the journal without a session that announces it: where the link does not run, nobody else would count it.
+struct Survey {
+    ledger: Arc<Ledger>,
+    /// The marker, and the last cycle that was known to be applied before it was read.
+    marker: Option<(Cycle, Snapshot)>,
+    due: Instant,
+}
+
+impl Survey {
+    async fn take(&mut self, primary: &Connection) -> Result<(), Failure> {
+        let begun = Instant::now();
+        let Some((cycle, marker)) = self.marker.as_ref().filter(|_| begun >= self.due) else { return Ok(()) };
+        let waiting = journal::unannounced(primary, marker).await?;
+        self.ledger.surveyed(waiting, *cycle);
+        self.due = Instant::now() + begun.elapsed() * SHARE;
+        Ok(())
+    }
 }

@@ -11,6 +11,7 @@ use super::align::{Aligned, Request};
 use super::carrier::{self, Announce, Carrier, Orders, Wish};
 use super::failure::Failure;
 use super::ledger::{Ledger, LinkState};
+use super::sequences::Sequences;
 use super::standing::Standing;
 use crate::backend::control::{Connection, Purpose};
 use crate::config::Live;
@@ -26,6 +27,7 @@ pub struct LinkHandle {
     ledger: Arc<Ledger>,
     running: Mutex<Option<Running>>,
     announce: OnceLock<Announce>,
+    sequences: Arc<Sequences>,
 }
 
 #[derive(Debug)]
@@ -45,7 +47,7 @@ impl Drop for Running {
 
 impl LinkHandle {
     pub fn new(config: Live, ledger: Arc<Ledger>) -> Self {
-        LinkHandle { config, ledger, running: Mutex::new(None), announce: OnceLock::new() }
+        LinkHandle { config, ledger, running: Mutex::new(None), announce: OnceLock::new(), sequences: Arc::default() }
     }
 
     /// Whom to tell when a cycle has changed the schemas, or what is known of the tables, before its commits are acknowledged.
@@ -72,7 +74,8 @@ impl LinkHandle {
         let (requests, requests_rx) = mpsc::channel(WAITING_FOR_ALIGNMENT);
         let (schemas, schemas_rx) = watch::channel(());
         let announce = self.announce.get().cloned();
-        let orders = Orders { wish: wish_rx, requests: requests_rx, schemas: schemas_rx, announce };
+        let sequences = Arc::clone(&self.sequences);
+        let orders = Orders { wish: wish_rx, requests: requests_rx, schemas: schemas_rx, announce, sequences };
         let carrier = Carrier::new(self.config.clone(), Arc::clone(&self.ledger), primary, orders);
         // Before the first session can ask: a commit must wait from now on.
         self.standing().starting("connecting");
@@ -146,7 +149,7 @@ impl LinkHandle {
                 // Enlisted before the look, so that what happens between the two is not missed.
                 progress.as_mut().enable();
                 if self.ledger.applied() >= cycle {
-                    return Ok(());
+                    return self.sequences_too().await;
                 }
                 let state = self.ledger.state();
                 if matches!(state, LinkState::Stopped | LinkState::Detached) {
@@ -158,6 +161,27 @@ impl LinkHandle {
         match tokio::time::timeout(limit, reached).await {
             Ok(result) => result,
             Err(_) => Err(LinkError::TimedOut { limit, missing: self.missing() }),
+        }
+    }
+
+    /// Sets every sequence of the secondary to where the primary's stands now.
+    pub async fn carry_sequences(&self) -> Result<(), LinkError> {
+        let primary = self.running.lock().await.as_ref().map(|running| running.primary);
+        let primary = primary.ok_or(LinkError::NoLink(LinkState::Stopped))?;
+        let (on_primary, on_secondary) = carrier::open_both(&self.config, primary).await?;
+        Ok(self.sequences.carry(&on_primary, &on_secondary, &self.config.mirror).await?)
+    }
+
+    /// The same, through outages.
+    async fn sequences_too(&self) -> Result<(), LinkError> {
+        loop {
+            match self.carry_sequences().await {
+                Err(LinkError::Failed(failure)) => {
+                    tracing::debug!(%failure, "sequences are carried again");
+                    tokio::time::sleep(self.config.link.retry_min).await;
+                }
+                settled => return settled,
+            }
         }
     }
 

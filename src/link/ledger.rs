@@ -211,9 +211,13 @@ impl Ledger {
         self.lock().books.restate(counts);
     }
 
-    /// So many touches that no session announces wait in the journal.
-    pub fn surveyed(&self, touches: u64) {
-        self.lock().books.surveyed(touches);
+    /// So many touches that no session announces waited in the journal after `cycle` was applied; if another one has been since, that
+    /// is no longer so.
+    pub fn surveyed(&self, touches: u64, cycle: Cycle) {
+        let mut inner = self.lock();
+        if self.applied() == cycle {
+            inner.books.surveyed(touches);
+        }
     }
 
     /// Touches that will never be carried: the journal was cleared.

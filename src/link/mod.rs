@@ -42,6 +42,7 @@ pub mod refusals;
 pub mod relations;
 pub mod replay;
 pub mod schemas;
+pub mod sequences;
 pub mod standing;
 pub mod statement;
 pub mod thorough;

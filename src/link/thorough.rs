@@ -253,7 +253,8 @@ impl Attempt<'_> {
     }
 
     fn is_outdated(&self, failure: &Failure) -> bool {
-        self.patience.again && matches!(failure, Failure::Primary(_)) && failure.remedy() == Remedy::ParkTable
+        let may_be_known_wrong = matches!(failure, Failure::Primary(_)) || self.patience.renewal == Renewal::IfNeeded;
+        self.patience.again && may_be_known_wrong && failure.remedy() == Remedy::ParkTable
     }
 
     async fn on_primary(&self, sql: &str) -> Result<(), Failure> {

@@ -17,13 +17,25 @@ pub async fn size_bytes(connection: &Connection) -> Result<Option<u64>, StoreErr
 
 /// How many committed entries that sessions have announced the snapshot does not see.
 pub async fn pending(connection: &Connection, marker: &Snapshot) -> Result<u64, StoreError> {
-    let sql = "SELECT count(*) FILTER (WHERE op::text = lower(op::text)) FROM pgduet.journal \
-        WHERE xid >= $1::text::xid8 OR xid = ANY ($2::text[]::xid8[])";
+    count(connection, marker, "op::text = lower(op::text)").await
+}
+
+/// The same for those that no session announces.
+pub async fn unannounced(connection: &Connection, marker: &Snapshot) -> Result<u64, StoreError> {
+    count(connection, marker, "op::text <> lower(op::text)").await
+}
+
+async fn count(connection: &Connection, marker: &Snapshot, which: &str) -> Result<u64, StoreError> {
+    let doing = "counting pgduet.journal";
+    let sql = format!(
+        "SELECT count(*) FILTER (WHERE {which}) FROM pgduet.journal \
+         WHERE xid >= $1::text::xid8 OR xid = ANY ($2::text[]::xid8[])"
+    );
     let in_progress: Vec<String> = marker.in_progress.iter().map(u64::to_string).collect();
-    let row = unless_absent(connection.query_one(sql, &[&marker.xmax.to_string(), &in_progress]).await)
-        .map_err(StoreError::doing(connection, "counting pgduet.journal"))?;
+    let row = unless_absent(connection.query_one(&sql, &[&marker.xmax.to_string(), &in_progress]).await)
+        .map_err(StoreError::doing(connection, doing))?;
     let count = row.map(|row| row.try_get::<_, i64>(0)).transpose();
-    Ok(count.map_err(StoreError::doing(connection, "counting pgduet.journal"))?.unwrap_or(0).max(0) as u64)
+    Ok(count.map_err(StoreError::doing(connection, doing))?.unwrap_or(0).max(0) as u64)
 }
 
 /// Removes entries that the marker saw, oldest first, a bounded number at once. Returns how many; fewer than the bound

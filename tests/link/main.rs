@@ -4,6 +4,7 @@ mod cluster;
 mod ddl;
 mod measure;
 mod opaque;
+mod positions;
 mod rig;
 mod triggers;
 mod types;
