@@ -45,6 +45,17 @@ impl Binaries {
         Ok(Binaries { directory, user: server_user()? })
     }
 
+    /// The programs of one version among several.
+    ///
+    /// # Errors
+    /// When the directory has not all of them.
+    pub fn in_directory(directory: &Path) -> Result<Binaries, Failure> {
+        match complete(directory) {
+            true => Ok(Binaries { directory: directory.to_owned(), user: server_user()? }),
+            false => Err(Failure::Missing(format!("{} has not all of {}", directory.display(), PROGRAMS.join(", ")))),
+        }
+    }
+
     /// One of the programs, as the user who calls.
     pub fn program(&self, name: &str) -> Command {
         let mut command = Command::new(self.directory.join(name));

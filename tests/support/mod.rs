@@ -154,11 +154,13 @@ impl Duo {
     }
 }
 
-/// Two servers named `old` and `new`, quick rather than durable.
+/// Two servers named `old` and `new`, quick rather than durable. `PGDUET_TEST_NEW_PG_BIN` names the directory of the programs of `new`, for another version.
 pub fn servers() -> (Cluster, Cluster, Binaries) {
     let binaries = Binaries::find().unwrap_or_else(fail("PostgreSQL"));
-    let start = |name| Cluster::start(&binaries, Options::quick(name)).unwrap_or_else(fail("a server"));
-    (start("old"), start("new"), binaries)
+    let newer = std::env::var_os("PGDUET_TEST_NEW_PG_BIN")
+        .map(|directory| Binaries::in_directory(Path::new(&directory)).unwrap_or_else(fail("PGDUET_TEST_NEW_PG_BIN")));
+    let start = |name, binaries| Cluster::start(binaries, Options::quick(name)).unwrap_or_else(fail("a server"));
+    (start("old", &binaries), start("new", newer.as_ref().unwrap_or(&binaries)), binaries)
 }
 
 pub fn fail<T, E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> T {

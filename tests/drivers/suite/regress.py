@@ -109,9 +109,9 @@ version=$(dpkg-query -W -f '${Version}' "$(basename "$(ls -d /usr/lib/postgresql
 package=postgresql-${version%%.*}
 . /etc/os-release
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep debian | grep -v security | head -1)
-mkdir -p apt/partial
-printf 'deb-src %s %s main\n' "$mirror" "$VERSION_CODENAME" >apt/sources.list
-options="-o Dir::Etc::sourcelist=$PWD/apt/sources.list -o Dir::Etc::sourceparts=- -o Dir::State::lists=$PWD/apt -o APT::Sandbox::User=root"
+mkdir -p lists/partial
+printf 'deb-src %s %s main\n' "$mirror" "$VERSION_CODENAME" >sources.list
+options="-o Dir::Etc::sourcelist=$PWD/sources.list -o Dir::Etc::sourceparts=- -o Dir::State::lists=$PWD/lists -o APT::Sandbox::User=root"
 apt-get update -q $options
 apt-get source -q -d $options "$package=$version" || apt-get source -q -d $options "$package"
 tar xf *.orig.tar.*
