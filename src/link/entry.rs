@@ -87,9 +87,12 @@ impl Entry {
         Entry { rel, op: Op::Whole, counted_by: CountedBy::Session, values: Vec::new() }
     }
 
-    /// The values as text, to be parked.
+    /// The values as text, to be parked. What no text may hold, of a row that is damaged, is replaced: it must not stop the link.
     pub fn texts(&self) -> Vec<Option<String>> {
-        self.values.iter().map(|v| v.as_ref().map(|bytes| String::from_utf8_lossy(bytes).into_owned())).collect()
+        self.values
+            .iter()
+            .map(|v| v.as_ref().map(|bytes| String::from_utf8_lossy(bytes).replace('\0', "\u{fffd}")))
+            .collect()
     }
 }
 

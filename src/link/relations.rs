@@ -115,7 +115,9 @@ const ARBITERS: &str = "SELECT i.indrelid, ARRAY(SELECT a.attname::text FROM pg_
       AND NOT EXISTS (SELECT 1 FROM pg_rewrite r WHERE r.ev_class = i.indrelid AND r.ev_type IN ('2', '3'))";
 
 const ROOTS: &str =
-    "SELECT c.oid, pg_partition_root(c.oid)::oid FROM pg_class c WHERE c.relispartition AND c.relkind IN ('r', 'p')";
+    // The function answers as of now: nothing for a table that is dropped meanwhile.
+    "SELECT c.oid, pg_partition_root(c.oid)::oid FROM pg_class c WHERE c.relispartition AND c.relkind IN ('r', 'p') \
+      AND pg_partition_root(c.oid) IS NOT NULL";
 
 const FOREIGN_KEYS: &str = "SELECT c.conrelid, \
       ARRAY(SELECT a.attname::text FROM unnest(c.conkey) WITH ORDINALITY AS k(n, i) \

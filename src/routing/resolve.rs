@@ -92,8 +92,10 @@ pub struct Names {
     pub temporary: HashSet<String>,
     /// The session's user: its own schema comes first in the default search_path.
     pub user: String,
-    /// The open transaction has changed the schema: what the catalog says need not hold in it.
+    /// The session has changed the schema, and the catalog has not been read since: what it says need not hold.
     pub defining: bool,
+    /// The number of that change, once it is over.
+    pub defined: Option<u64>,
     /// The session has declared a cursor whose query may write.
     pub cursor_writes: bool,
     /// The session has set a search_path: an unqualified name that several schemas have is not resolved.

@@ -39,8 +39,12 @@ impl Conductor {
         if !now.phase.captures() {
             return;
         }
-        if let Err(error) = self.refresh(&now).await {
-            tracing::warn!(%error, "the schemas could not be read again; the former ones stay in force");
+        let changes = self.context.schema_changes.last();
+        match self.refresh(&now).await {
+            Ok(()) => self.context.schema_changes.read_up_to(changes),
+            Err(error) => {
+                tracing::warn!(%error, "the schemas could not be read again; the former ones stay in force");
+            }
         }
     }
 

@@ -112,7 +112,7 @@ impl Conductor {
         loop {
             let schema_changed = tokio::select! {
                 () = self.context.shutdown.begun() => return,
-                () = self.context.schema_changed.notified() => true,
+                () = self.context.schema_changes.rung() => true,
                 () = self.told.notified() => false,
                 () = tokio::time::sleep(LOOK) => false,
             };

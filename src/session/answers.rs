@@ -162,8 +162,7 @@ impl Session {
 
     fn remember(&mut self, after: After) {
         match after {
-            After::Nothing | After::Control(_) => {}
-            After::Ddl => self.worker.context.schema_changed.notify_one(),
+            After::Nothing | After::Control(_) | After::Ddl => {}
             After::ForgetStatements => self.statements.clear(),
             After::ForgetStatement(name) => {
                 self.statements.remove(&name);
@@ -245,9 +244,8 @@ impl Session {
     pub(super) fn calm_down(&mut self) {
         self.active = self.primary();
         self.names.reading = self.baggage.heard;
-        if self.transaction.status == Status::Idle && std::mem::take(&mut self.names.defining) {
-            self.statements.forget_meanings();
-        }
+        self.announce_definition();
+        self.end_definition();
         if self.transaction.status == Status::Idle && self.withheld.is_none() {
             self.policy = None;
             self.slot.leave();

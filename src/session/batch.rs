@@ -346,7 +346,7 @@ impl Batch {
                 done = Some(Run { touches, ..Run::plain() });
                 self.steps.pop_front();
             }
-            (_, Some(Step::Own(Own::Small))) => {
+            (_, Some(Step::Own(Own::Small | Own::Query))) => {
                 self.steps.pop_front();
             }
             _ => {}
@@ -443,7 +443,7 @@ impl Batch {
         }
         self.held.clear();
         self.shape.clear();
-        let own = matches!(self.steps.front(), Some(Step::Own(_)));
+        let own = matches!(self.steps.front(), Some(Step::Own(own)) if *own != Own::Query);
         let undone = self.unanswered_parses();
         if own && let Some(plain) = without_origin(frame) {
             out.extend_from_slice(&plain);

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use tokio::sync::Notify;
 
 use super::gate::Gate;
 use super::registry::Registry;
+use super::schema_changes::SchemaChanges;
 use super::tally::Tally;
 use super::vigil::Vigil;
 use super::withdrawal::Withdrawal;
@@ -44,8 +44,7 @@ pub struct Context {
     /// The table of statements.
     pub findings: Arc<Findings>,
     pub shutdown: Shutdown,
-    /// Rung when a session has changed the schema.
-    pub schema_changed: Notify,
+    pub schema_changes: SchemaChanges,
     /// Who may come in. Put another in its place to have changed certificates, users or lists count from the next client on.
     pub gate: ArcSwap<Gate>,
     uncaptured: Mutex<HashMap<Fingerprint, Uncaptured>>,
@@ -71,7 +70,7 @@ impl Context {
             samples,
             findings,
             shutdown,
-            schema_changed: Notify::new(),
+            schema_changes: SchemaChanges::default(),
             gate: ArcSwap::from_pointee(gate),
             uncaptured: Mutex::default(),
         }

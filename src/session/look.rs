@@ -126,6 +126,8 @@ pub fn put_bind(out: &mut BytesMut, portal: &[u8], statement: &[u8]) {
 pub enum Own {
     /// A message that is answered by one without content.
     Small,
+    /// The same, but it carries the client's own query: its error is the query's.
+    Query,
     /// A statement of pgduet's; `wrote`: it has said that the transaction has written.
     Look { wrote: bool },
 }

@@ -71,7 +71,7 @@ impl Session {
         let Some(peer) = self.peers.get_mut(self.active) else { return };
         peer.batches.push_back(batch);
         Writer::parse(&mut peer.channel.outbound, b"", text, &[0, 0]);
-        self.step(Step::Own(Own::Small));
+        self.step(Step::Own(Own::Query));
         self.look_before(look);
         let Some(peer) = self.peers.get_mut(self.active) else { return };
         let out = &mut peer.channel.outbound;
@@ -80,7 +80,7 @@ impl Session {
         Writer::execute(out, b"", 0);
         self.batch(|b| {
             b.steps.extend([
-                Step::Own(Own::Small),
+                Step::Own(Own::Query),
                 Step::Shape { cut: run.cut, late: part.class != Class::Read },
                 Step::Run(run),
             ])

@@ -10,17 +10,31 @@ use super::transaction::{Control, Status};
 const UNREADABLE: &[u8] = b"a statement that cannot be read";
 
 impl Session {
+    /// Nothing is under way any more: what was changed of the schema is committed, or never will be.
+    pub(super) fn announce_definition(&mut self) {
+        if self.names.defining && self.names.defined.is_none() && self.transaction.status == Status::Idle {
+            self.names.defined = Some(self.worker.context.schema_changes.made());
+        }
+    }
+
+    /// The catalogs know of the session's own change, so that they can be gone by again.
+    pub(super) fn end_definition(&mut self) {
+        if self.names.defined.is_some_and(|number| self.worker.context.schema_changes.knows(number)) {
+            (self.names.defining, self.names.defined) = (false, None);
+            self.statements.forget_meanings();
+        }
+    }
+
     /// Remembers what the session has to know of statements that are sent, and counts uncaptured writes.
     /// `elsewhere`: they run on the secondary, where nothing is to be captured.
     pub(super) fn mark(&mut self, resolved: &Resolved, sql: &[u8], elsewhere: bool) {
-        let several = resolved.parts.len() > 1;
         for part in &resolved.parts {
             if let Some(reason) = self.uncaptured(resolved, part).filter(|_| !elsewhere) {
                 let shown = if resolved.readable { sql } else { UNREADABLE };
                 self.worker.context.count_uncaptured(part.fingerprint, shown, reason);
             }
-            if matches!(part.after, After::Ddl) && (several || self.transaction.status != Status::Idle) {
-                self.names.defining = true;
+            if matches!(part.after, After::Ddl) {
+                (self.names.defining, self.names.defined) = (true, None);
                 self.statements.forget_meanings();
             }
             if part.cursor_writes && !self.names.cursor_writes {

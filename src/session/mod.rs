@@ -29,6 +29,7 @@ mod reading;
 pub mod registry;
 mod requests;
 mod resolved;
+mod schema_changes;
 mod sending;
 mod single;
 mod statements;

@@ -31,6 +31,7 @@ impl Session {
     pub(super) fn plan(&mut self, policy: &Arc<Policy>, header: Header) -> Result<Took, End> {
         // From here on messages are taken apart: what was approved before goes first.
         self.seal_requests();
+        self.end_definition();
         if self.transaction.lives_on_secondary() {
             return self.plan_there(policy, header);
         }

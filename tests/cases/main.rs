@@ -3,7 +3,7 @@
 //! for row, nothing was uncaptured but what the file `uncaptured` counts, and the client has seen what bare PostgreSQL says.
 //!
 //! A workload beside the first (`workload_2.sql`) is run at the same time by another session; what the sessions see is then left alone.
-//! `PGDUET_CASE=word` runs only the cases that have the word in their name.
+//! `PGDUET_TEST_NEW_PG_BIN` names the programs of another version for `new`. `PGDUET_CASE=word` runs only the cases that have the word in their name.
 
 mod extended;
 #[path = "../support/mod.rs"]
@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use pgduet::demo::binaries::Binaries;
+use pgduet::demo::cluster::Cluster;
 use pgduet::demo::compare::compare;
 use support::client::block_on;
 use support::{Duo, fail};
@@ -59,6 +60,17 @@ impl Case {
         std::fs::read_to_string(self.directory.join(file)).ok()
     }
 
+    /// `requires.sql` says true where a server has what the case needs.
+    fn can_be_played(&self, duo: &Duo) -> bool {
+        let Some(question) = self.read("requires.sql") else { return true };
+        let able = |cluster: &Cluster| cluster.sql("app", &question).unwrap_or_else(fail("requires.sql")).trim() == "t";
+        let played = able(&duo.old) && able(&duo.new);
+        if !played {
+            println!("SKIPPED: {}: a server has not what it needs", self.name);
+        }
+        played
+    }
+
     fn workloads(&self) -> Vec<PathBuf> {
         let more = (2..).map(|n| format!("workload_{n}.sql"));
         let names = std::iter::once("workload.sql".to_owned()).chain(more);
@@ -73,8 +85,7 @@ impl Case {
 
 #[test]
 fn every_form_of_write_lands_on_both_and_looks_as_it_does_without_a_proxy() {
-    let cases = Case::all();
-    let stage = Stage::build(&cases);
+    let (stage, cases) = Stage::build(Case::all());
     let mut wrong = vec![];
     for variant in &VARIANTS {
         let ack = serde_json::json!({ "ack": variant.ack, "by": "a test" });
@@ -103,8 +114,10 @@ struct Stage {
 }
 
 impl Stage {
-    fn build(cases: &[Case]) -> Stage {
+    /// With the cases that these servers can play.
+    fn build(mut cases: Vec<Case>) -> (Stage, Vec<Case>) {
         let duo = Duo::start("");
+        cases.retain(|case| case.can_be_played(&duo));
         for cluster in [&duo.old, &duo.new] {
             let roles: Vec<String> =
                 VARIANTS.iter().map(|v| format!("CREATE ROLE {} LOGIN; GRANT clerk TO {0}", v.role)).collect();
@@ -128,7 +141,7 @@ impl Stage {
             }
         }
         stage.duo.dual_write();
-        stage
+        (stage, cases)
     }
 
     /// Runs a case's workload, and says in what it looked otherwise than without the proxy.

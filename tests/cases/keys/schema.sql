@@ -1,10 +1,8 @@
-CREATE COLLATION keys_ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
 CREATE DOMAIN keys_code AS text CHECK (value <> '');
 CREATE TYPE keys_kind AS (a int, b text);
 CREATE TABLE keys_text (k text PRIMARY KEY, v int);
 CREATE TABLE keys_uuid (k uuid PRIMARY KEY DEFAULT gen_random_uuid(), v int);
 CREATE TABLE keys_two (a int, b text, v int, PRIMARY KEY (b, a));
-CREATE TABLE keys_ci (k text COLLATE keys_ci PRIMARY KEY, v int);
 CREATE TABLE keys_domain (k keys_code PRIMARY KEY, v int);
 CREATE TABLE keys_time (k timestamptz, d date, i interval, v int, PRIMARY KEY (k, d, i));
 CREATE TABLE keys_bytes (k bytea PRIMARY KEY, v int);

@@ -1,0 +1,1 @@
+INSERT INTO collations_ci VALUES ('Ann', 1), ('bob', 2);
