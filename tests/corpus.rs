@@ -216,6 +216,7 @@ fn table(name: &str, columns: &[(&str, Exactness)], key: &[usize]) -> Table {
         has_user_triggers: false,
         has_rules: false,
         has_heirs: false,
+        has_blind_writers: false,
         row_security: false,
     }
 }

@@ -95,7 +95,11 @@ async fn read_tables(connection: &Connection) -> Result<Vec<Table>, tokio_postgr
         "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relrowsecurity, \
            EXISTS (SELECT 1 FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'), \
            EXISTS (SELECT 1 FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN'), \
-           c.relkind = 'r' AND EXISTS (SELECT 1 FROM pg_inherits i WHERE i.inhparent = c.oid) \
+           c.relkind = 'r' AND EXISTS (SELECT 1 FROM pg_inherits i WHERE i.inhparent = c.oid), \
+           EXISTS (SELECT 1 FROM aclexplode(c.relacl) w WHERE w.privilege_type IN ('INSERT', 'UPDATE', 'DELETE') \
+               AND NOT EXISTS (SELECT 1 FROM aclexplode(c.relacl) s WHERE s.privilege_type = 'SELECT' AND s.grantee IN (w.grantee, 0))) \
+             OR EXISTS (SELECT 1 FROM pg_attribute a, aclexplode(a.attacl) w WHERE a.attrelid = c.oid \
+               AND w.privilege_type IN ('INSERT', 'UPDATE')) \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
          WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND {USER_SCHEMAS} ORDER BY c.oid"
     );
@@ -122,6 +126,7 @@ fn table_from(row: &Row) -> Result<Table, tokio_postgres::Error> {
         has_user_triggers: row.try_get(5)?,
         has_rules: row.try_get(6)?,
         has_heirs: row.try_get(7)?,
+        has_blind_writers: row.try_get(8)?,
         row_security: row.try_get(4)?,
     })
 }
@@ -363,6 +368,7 @@ mod tests {
             has_user_triggers: false,
             has_rules: false,
             has_heirs: false,
+            has_blind_writers: false,
             row_security: false,
         }
     }

@@ -70,6 +70,8 @@ pub struct Table {
     /// Has triggers of the user's own, rules or row security: RETURNING capture may miss rows.
     pub has_user_triggers: bool,
     pub has_rules: bool,
+    /// Somebody may write to it, or to columns of it, and not read it all: RETURNING would ask for more rights than the write does.
+    pub has_blind_writers: bool,
     /// Other tables inherit from it, with keys of their own; its partitions are none.
     pub has_heirs: bool,
     pub row_security: bool,

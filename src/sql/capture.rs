@@ -39,6 +39,7 @@ pub enum Reason {
     UserTriggers,
     Rules,
     Heirs,
+    BlindWriters,
     Moves,
     RowSecurity,
     /// An inner RETURNING list none of whose items can carry a call.
@@ -54,6 +55,7 @@ impl Reason {
             Reason::Merge => "MERGE returns no rows before PostgreSQL 17",
             Reason::UserTriggers => "it has triggers, which may change other rows than the statement returns",
             Reason::Rules => "it has rules, which may change other rows than the statement returns",
+            Reason::BlindWriters => "somebody may write to it and not read it, which RETURNING needs",
             Reason::Heirs => "other tables inherit from it, whose keys are their own",
             Reason::Moves => "rows may move between partitions, and only the one they come to is returned",
             Reason::RowSecurity => "it has row security, under which RETURNING may narrow the statement",
@@ -96,6 +98,7 @@ fn obstacle(dml: &Dml, table: &Table) -> Option<Reason> {
         Verb::Merge => Some(Reason::Merge),
         _ if table.has_user_triggers => Some(Reason::UserTriggers),
         _ if table.has_rules => Some(Reason::Rules),
+        _ if table.has_blind_writers => Some(Reason::BlindWriters),
         Verb::Update | Verb::Delete if table.has_heirs => Some(Reason::Heirs),
         _ if table.row_security => Some(Reason::RowSecurity),
         _ if dml.inner && dml.returning.is_some() && !can_carry(dml, table) => Some(Reason::ReturnedShape),
@@ -293,6 +296,7 @@ mod tests {
             has_user_triggers: false,
             has_rules: false,
             has_heirs: false,
+            has_blind_writers: false,
             row_security: false,
         }
     }
@@ -346,6 +350,7 @@ mod tests {
         assert_eq!(with(|t| t.has_rules = true), Capture::Impossible(Reason::Rules));
         assert_eq!(with(|t| t.row_security = true), Capture::Impossible(Reason::RowSecurity));
         assert_eq!(with(|t| t.has_heirs = true), Capture::Impossible(Reason::Heirs));
+        assert_eq!(with(|t| t.has_blind_writers = true), Capture::Impossible(Reason::BlindWriters));
         let parts = Table { kind: TableKind::Partitioned, ..table(&[0]) };
         assert_eq!(decide("update t set id = 2", &parts), Capture::Impossible(Reason::Moves));
         assert_eq!(decide("update t set at = now()", &parts), Capture::Keys);

@@ -1,3 +1,4 @@
+SELECT set_config('search_path', current_schema, false) <> '';
 SET ROLE clerk;
 INSERT INTO privileges_insert VALUES (1, 1), (2, 2);
 INSERT INTO privileges_insert VALUES (1, 1);

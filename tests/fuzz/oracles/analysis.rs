@@ -143,6 +143,7 @@ fn table() -> &'static Table {
             has_user_triggers: false,
             has_rules: false,
             has_heirs: false,
+            has_blind_writers: false,
             row_security: false,
         }
     })
