@@ -33,8 +33,9 @@ pub enum Action {
 pub enum Opaque {
     /// Which tables it has changed. Why RETURNING does not tell.
     Rows(&'static str),
-    /// The same, where rules may make other statements of it, whose rows only a simple query shows.
-    RowsOfRules(&'static str),
+    /// The same, where a simple query does not answer as the extended protocol does: rules may make other statements of it, whose rows only
+    /// the former shows.
+    RowsInline(&'static str),
     /// The same, but it may end its own transaction: it can be asked for inside a transaction block only.
     RowsInBlock(&'static str),
     /// The same, once the client has sent all data: COPY FROM STDIN.
@@ -49,7 +50,7 @@ impl Opaque {
     /// Why RETURNING does not tell what the statement changes.
     pub fn reason(&self) -> &'static str {
         match self {
-            Opaque::Rows(reason) | Opaque::RowsOfRules(reason) | Opaque::RowsInBlock(reason) => reason,
+            Opaque::Rows(reason) | Opaque::RowsInline(reason) | Opaque::RowsInBlock(reason) => reason,
             Opaque::CopyIn => "COPY FROM",
             Opaque::Statement(_) => "DDL",
             Opaque::Made => "a table made out of a query",
@@ -175,7 +176,8 @@ pub fn resolve(statement: &Statement, text: &[u8], policy: &Policy, names: &Name
         Kind::Do if !ends_transactions(statement, text) => rows("a DO block may write anything"),
         Kind::Call if !may_commit(statement, text, policy) => rows("a procedure may write anything"),
         Kind::Do | Kind::Call => Action::Opaque(Opaque::RowsInBlock("a procedure may write anything, and commit it")),
-        Kind::Execute(_) => rows("a statement prepared in SQL"),
+        // In the extended protocol its own portal would be a cursor that `pg_cursors` shows.
+        Kind::Execute(_) => Action::Opaque(Opaque::RowsInline("a statement prepared in SQL")),
         Kind::Other => Action::Uncaptured("the analysis does not know this statement"),
         Kind::CommitPrepared => Action::Uncaptured("a prepared transaction is not followed"),
         _ => Action::Neutral,
@@ -220,14 +222,14 @@ fn write(statement: &Statement, policy: &Policy, names: &Names) -> Action {
             Found::Unknown => return rows("the table is not known"),
             // What it writes to is told by the counters of the tables below it.
             Found::Table(table) if table.kind == TableKind::View => {
-                return Action::Opaque(Opaque::RowsOfRules("the target is a view"));
+                return Action::Opaque(Opaque::RowsInline("the target is a view"));
             }
             Found::Table(table) if !table.mirrored => return Action::Uncaptured("the table is not on both sides"),
             // Nothing is to be added; but its own triggers may write elsewhere, and its commit has to be announced.
             Found::Table(table) if table.by_trigger => return rows("it is captured by triggers"),
             Found::Table(table) => match sql::capture(dml, table) {
                 Capture::Impossible(reason @ Reason::Rules) => {
-                    return Action::Opaque(Opaque::RowsOfRules(reason.as_str()));
+                    return Action::Opaque(Opaque::RowsInline(reason.as_str()));
                 }
                 Capture::Impossible(reason) => return rows(reason.as_str()),
                 how => insertions.extend(sql::insertions(dml, table, how)),

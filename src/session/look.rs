@@ -31,7 +31,7 @@ const WROTE: &[u8] = b", pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL
 pub struct Look {
     /// The second look waits for the end of the client's data.
     pub copies_in: bool,
-    /// It has to stay a simple query: one with rules answers otherwise in the extended protocol.
+    /// It has to stay a simple query: it answers otherwise in the extended protocol.
     pub inline: bool,
     /// Only inside a transaction block: elsewhere the statement may end its own transaction, and must be alone.
     pub in_block: bool,
@@ -56,7 +56,7 @@ impl Look {
     pub fn new(opaque: &Opaque, statement: &[u8]) -> Look {
         match opaque {
             Opaque::Rows(_) | Opaque::Statement(Ddl::Local) => Look::rows(),
-            Opaque::RowsOfRules(_) => Look { inline: true, ..Look::rows() },
+            Opaque::RowsInline(_) => Look { inline: true, ..Look::rows() },
             Opaque::RowsInBlock(_) => Look { in_block: true, ..Look::rows() },
             Opaque::CopyIn => Look { copies_in: true, ..Look::rows() },
             Opaque::Made => Look::statement(b'a', statement, true),

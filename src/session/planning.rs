@@ -18,6 +18,10 @@ use crate::wire::{HEADER, Header, Writer, front};
 /// Messages up to a Sync are planned together if they are no more than this, bytes; a longer batch goes to the primary as it comes.
 const GATHERED: usize = 64 << 10;
 
+/// Answers that may be owed before more is asked for. A server flushes what it has to say by the eight kilobytes, and an answer has five bytes or
+/// more: so many are never owed without some being on their way.
+const OWED: usize = 8 << 10;
+
 /// How the messages up to a Sync are sent.
 enum Gathered {
     NotYet,
@@ -31,6 +35,9 @@ impl Session {
     pub(super) fn plan(&mut self, policy: &Arc<Policy>, header: Header) -> Result<Took, End> {
         // From here on messages are taken apart: what was approved before goes first.
         self.seal_requests();
+        if self.owes_too_much() {
+            return Ok(Took::NeedsMore);
+        }
         self.end_definition();
         if self.transaction.lives_on_secondary() {
             return self.plan_there(policy, header);
@@ -53,6 +60,12 @@ impl Session {
             };
         }
         self.send_one(policy, header)
+    }
+
+    /// A client that sends without end and waits for nothing does not fill the memory with what it is owed.
+    fn owes_too_much(&self) -> bool {
+        let Some(peer) = self.peers.get(self.active) else { return false };
+        peer.batches.len() + peer.batches.back().map_or(0, |batch| batch.steps.len()) > OWED
     }
 
     pub(super) fn seal_requests(&mut self) {
