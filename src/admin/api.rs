@@ -5,8 +5,8 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
-use axum::response::{Html, IntoResponse, Response};
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -35,6 +35,11 @@ fn answer<T: Serialize>(value: Result<T, Trouble>) -> Response {
 
 pub async fn not_found() -> Response {
     problem(StatusCode::NOT_FOUND, "there is no such call", "see the admin port in the README")
+}
+
+/// What this port answers, for tools. Held to the handlers by a test.
+pub async fn description() -> Response {
+    ([(CONTENT_TYPE, "application/json")], include_str!("openapi.json")).into_response()
 }
 
 pub async fn healthz() -> &'static str {
@@ -99,6 +104,18 @@ pub async fn history(State(admin): State<Admin>) -> Response {
 
 pub async fn findings(State(admin): State<Admin>) -> Response {
     Json(json!({ "findings": admin.conductor.findings.findings() })).into_response()
+}
+
+#[derive(Deserialize)]
+pub struct SeriesQuery {
+    #[serde(default)]
+    since: u64,
+}
+
+/// What the dashboard draws: samples of the last quarter of an hour, after number `since`.
+pub async fn series(State(admin): State<Admin>, Query(query): Query<SeriesQuery>) -> Response {
+    let samples = admin.series.since(query.since);
+    Json(json!({ "every_seconds": super::series::EVERY.as_secs(), "samples": samples })).into_response()
 }
 
 pub async fn route(State(admin): State<Admin>, Query(question): Query<RouteQuestion>) -> Response {
@@ -175,10 +192,4 @@ pub async fn order_parked(State(admin): State<Admin>, body: String) -> Response 
         ParkedAction::Discard => link.discard_parked(&order.ids, order.by.as_deref().unwrap_or("unknown")).await,
     };
     answer(done.map(|entries| json!({ "entries": entries })).map_err(Trouble::from))
-}
-
-/// The page for people: figures that follow, without any asset from elsewhere.
-pub async fn page() -> Response {
-    let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'";
-    ([(CONTENT_SECURITY_POLICY, policy), (CACHE_CONTROL, "no-store")], Html(include_str!("page.html"))).into_response()
 }

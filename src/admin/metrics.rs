@@ -1,10 +1,11 @@
 //! The metrics, all in one place: names, help, and where each figure comes from. They are read when they are asked for, the touches' figures
 //! in one reading, so that `captured = applied + superseded + queued + parked + discarded` can be checked on every scrape.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use ::metrics::{counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
@@ -19,21 +20,41 @@ use crate::side::Side;
 pub struct Metrics {
     recorder: Mutex<PrometheusRecorder>,
     handle: PrometheusHandle,
+    journal_bytes: AtomicU64,
 }
+
+/// Between two measurements of the journal.
+const MEASURE: Duration = Duration::from_secs(10);
 
 impl Metrics {
     pub fn new() -> Self {
         let recorder = PrometheusBuilder::new().build_recorder();
         let handle = recorder.handle();
         ::metrics::with_local_recorder(&recorder, describe);
-        Metrics { recorder: Mutex::new(recorder), handle }
+        Metrics { recorder: Mutex::new(recorder), handle, journal_bytes: AtomicU64::new(0) }
+    }
+
+    /// Measures what has to be asked of a database, for as long as the process lives: a scrape must not wait for one.
+    pub async fn measure(&self, conductor: &Conductor) {
+        loop {
+            if conductor.policy().epoch > 0
+                && let Ok(Ok(bytes)) = tokio::time::timeout(MEASURE, conductor.journal_bytes()).await
+            {
+                self.journal_bytes.store(bytes.unwrap_or(0), Relaxed);
+            }
+            tokio::time::sleep(MEASURE).await;
+        }
     }
 
     pub fn render(&self, conductor: &Conductor) -> String {
         let recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
-        ::metrics::with_local_recorder(&*recorder, || set(conductor));
+        ::metrics::with_local_recorder(&*recorder, || {
+            set(conductor);
+            gauge!("pgduet_journal_bytes").set(self.journal_bytes.load(Relaxed) as f64);
+        });
         let mut text = self.handle.render();
         histograms(&mut text, &conductor.context.tally);
+        absent(&mut text);
         text
     }
 }
@@ -55,7 +76,7 @@ fn describe() {
     describe_gauge!("pgduet_link_lag_seconds", "Age of the state that the secondary shows, while it is behind.");
     describe_gauge!("pgduet_link_state", "1 for the state that the link is in.");
     describe_counter!("pgduet_shadow_total", "Shadow reads, by outcome.");
-    describe_gauge!("pgduet_findings", "Statements with confirmed differences, by the tables that they read.");
+    describe_gauge!("pgduet_findings", "Reads with confirmed differences, by the tables that they name.");
     describe_counter!("pgduet_errors_total", "Errors, by kind and by who is to blame.");
     describe_gauge!("pgduet_phase", "1 for the phase in force.");
     describe_gauge!("pgduet_read_percent", "Share of the buckets whose reads go to new, percent.");
@@ -64,6 +85,8 @@ fn describe() {
         "1 while no read goes to the secondary because it is down or too far behind."
     );
     describe_gauge!("pgduet_alert", "1 while the threshold of that name is crossed.");
+    describe_gauge!("pgduet_journal_bytes", "Bytes that the journal takes on the primary's disk, with indexes.");
+    describe_gauge!("pgduet_backend_connections", "Connections that clients' sessions hold, by side.");
     describe_gauge!("pgduet_epoch", "Durable changes of policy so far.");
     describe_gauge!("pgduet_build_info", "1, with the version.");
 }
@@ -112,6 +135,8 @@ fn set_tally(tally: &Tally) {
             counter!("pgduet_statements_total", "kind" => class.as_str(), "side" => side.as_str())
                 .absolute(buckets.iter().sum());
         }
+        gauge!("pgduet_backend_connections", "side" => side.as_str(), "state" => "session")
+            .set(tally.connections(side) as f64);
         counter!("pgduet_errors_total", "kind" => "backend", "blame" => side.as_str())
             .absolute(tally.backend_errors_on(side));
     }
@@ -132,8 +157,12 @@ fn set_shadow(conductor: &Conductor) {
     for (outcome, total) in outcomes {
         counter!("pgduet_shadow_total", "outcome" => outcome).absolute(total);
     }
+    let mut by_tables: BTreeMap<String, u64> = BTreeMap::new();
     for finding in conductor.findings.findings() {
-        gauge!("pgduet_findings", "table" => finding.tables.join(",")).set(finding.mismatched as f64);
+        *by_tables.entry(finding.tables.join(",")).or_default() += finding.mismatched;
+    }
+    for (tables, mismatched) in by_tables {
+        gauge!("pgduet_findings", "table" => tables).set(mismatched as f64);
     }
 }
 
@@ -152,6 +181,19 @@ fn histograms(text: &mut String, tally: &Tally) {
 
 fn head(text: &mut String, name: &str, help: &str) {
     let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} histogram\n");
+}
+
+/// Metrics that have no sample before something has happened are announced all the same, so that who looks for them finds the name.
+fn absent(text: &mut String) {
+    for (name, kind, help) in [
+        ("pgduet_findings", "gauge", "Reads with confirmed differences, by the tables that they name."),
+        ("pgduet_backfill_rows_total", "counter", "Rows that a backfill has copied, by table."),
+        ("pgduet_verify_rows_total", "counter", "Rows that a verification has compared, by table."),
+    ] {
+        if !text.contains(&format!("# TYPE {name} ")) {
+            let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+        }
+    }
 }
 
 fn histogram(text: &mut String, name: &str, labels: &str, latency: &Latency) {

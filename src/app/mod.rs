@@ -65,6 +65,9 @@ pub fn serve(config: Config, reloader: Reloader) -> Result<(), AppError> {
         let admin = admin::bind(Arc::clone(&conductor)).map_err(AppError::Start)?;
         let admin_address = admin.address;
         tokio::spawn(admin.serve());
+        let (console, answering) = admin::console::open(Arc::clone(&conductor));
+        tokio::spawn(answering);
+        let _ = context.console.set(console);
         // Clients are answered from now on, though not served before the durable policy is known.
         let server = Server::start(Arc::clone(&context))
             .map_err(|e| AppError::Start(format!("listen: {}: {e}", context.config.listen)))?;

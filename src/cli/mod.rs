@@ -1,24 +1,33 @@
 //! The command line.
 
+mod ask;
 mod client;
 mod logs;
+mod manual;
+mod ramp;
+mod screen;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::config::Config;
 use logs::LogFormat;
 
+/// Refused, or not as it should be.
+const NOT_DONE: u8 = 1;
 /// Bad usage or a bad configuration, as most commands have it.
 const BAD_CONFIGURATION: u8 = 2;
+const EXIT_CODES: &str = "Exit codes:
+  0  done
+  1  refused, not done, or not as it should be: a gate does not hold, the proxy does not answer, differences remain
+  2  bad usage or configuration; the message names the key and the line";
 
 /// Moves a live application from one Postgres to another: a proxy in front of both.
-///
-/// Exit codes: 0 done; 1 not done, or not as it should be; 2 bad usage or configuration.
 #[derive(Parser)]
-#[command(name = "pgduet", version, arg_required_else_help = true)]
+#[command(name = "pgduet", version, arg_required_else_help = true, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -45,8 +54,14 @@ enum Command {
         #[arg(long)]
         uninstall: bool,
     },
-    /// Shows where the migration stands.
-    Status(client::Target),
+    /// Shows where the migration stands, on one screen.
+    Status {
+        /// Again every second, until Ctrl-C.
+        #[arg(long)]
+        watch: bool,
+        #[command(flatten)]
+        target: client::Target,
+    },
     /// Shows the phase, or changes it: old_only, dual_write.
     Phase {
         phase: Option<crate::routing::Phase>,
@@ -71,6 +86,20 @@ enum Command {
     Findings(client::Target),
     /// Shows the tables, how each is captured, and its sync state.
     Tables(client::Target),
+    /// Shows every change of policy: when, by whom, from, to.
+    History(client::Target),
+    /// Shows entries that the secondary refuses for good, tries them again, or gives them up: retry, discard.
+    Parked {
+        #[arg(value_parser = ["retry", "discard"])]
+        order: Option<String>,
+        /// Of these entries only; none: of all.
+        #[arg(long = "id")]
+        ids: Vec<i64>,
+        #[command(flatten)]
+        target: client::Target,
+    },
+    /// Moves the share of the reads in steps, watches between them, and stops where something is wrong.
+    Ramp(ramp::Ramp),
     /// Shows the link, or holds it, lets it go on, gives it up: pause, resume, detach.
     Link {
         #[arg(value_parser = ["pause", "resume", "detach"])]
@@ -80,6 +109,18 @@ enum Command {
     },
     /// Has the proxy read its configuration again, as SIGHUP does, and shows what came of it.
     Reload(client::Target),
+    /// Shows the configuration that counts, key by key, without secrets.
+    Config {
+        #[arg(long, default_value = "proxy.yaml")]
+        config: PathBuf,
+    },
+    /// Prints the completions for a shell: bash, elvish, fish, powershell, zsh.
+    Completions { shell: Shell },
+    /// Prints the manual page, in roff; or writes one for each command into a directory.
+    Man {
+        #[arg(long)]
+        directory: Option<PathBuf>,
+    },
     /// Two throw-away databases, the proxy between them, a load, and a comparison at the end.
     Demo {
         /// Ends by itself after so long, with a summary and exit code 0 or 1.
@@ -95,13 +136,19 @@ pub fn run() -> ExitCode {
     match cli.command {
         Command::Serve { config: file } => with_config(&file, |config| serve(config, file.clone(), level)),
         Command::Init { config, uninstall } => with_config(&config, |config| init(config, uninstall)),
-        Command::Status(target) => client::show(&target, "/api/status"),
-        Command::Phase { phase, force, dry_run, target } => client::phase(&target, phase, force, dry_run),
-        Command::Route { sql, key, target } => client::route(&target, &sql, &key),
-        Command::Findings(target) => client::show(&target, "/api/findings"),
-        Command::Tables(target) => client::show(&target, "/api/tables"),
-        Command::Link { order, target } => client::link(&target, order.as_deref()),
-        Command::Reload(target) => client::reload(&target),
+        Command::Status { watch, target } => ask::status(&target, watch),
+        Command::Phase { phase, force, dry_run, target } => ask::phase(&target, phase, force, dry_run),
+        Command::Route { sql, key, target } => ask::route(&target, &sql, &key),
+        Command::Findings(target) => ask::findings(&target),
+        Command::Tables(target) => ask::tables(&target),
+        Command::History(target) => ask::history(&target),
+        Command::Parked { order, ids, target } => ask::parked(&target, order.as_deref(), &ids),
+        Command::Link { order, target } => ask::link(&target, order.as_deref()),
+        Command::Reload(target) => ask::reload(&target),
+        Command::Ramp(ramp) => ramp::run(&ramp),
+        Command::Config { config } => with_config(&config, |config| manual::configuration(&config)),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { directory } => manual::pages(directory.as_deref()),
         Command::Demo { seconds } => crate::demo::run(seconds),
     }
 }

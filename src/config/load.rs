@@ -20,7 +20,7 @@ impl Config {
     pub fn load(path: &Path) -> Result<Config, ConfigError> {
         let file = path.display().to_string();
         match std::fs::read_to_string(path) {
-            Ok(text) => Config::parse(&text, &file),
+            Ok(text) => Config::parse(&text, &file).map(|config| Config { source: text, ..config }),
             Err(error) => Err(ConfigError { file, line: None, problem: format!("cannot be read: {error}") }),
         }
     }
@@ -232,7 +232,9 @@ mod tests {
     #[test]
     fn the_reference_file_says_exactly_the_defaults() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("proxy.yaml");
-        assert_eq!(Config::load(&path).unwrap(), Config::default());
+        let loaded = Config::load(&path).unwrap();
+        assert!(loaded.source.starts_with("# pgduet"));
+        assert_eq!(Config { source: String::new(), ..loaded }, Config::default());
         assert_eq!(Config::parse("", "empty").unwrap(), Config::default());
     }
 }

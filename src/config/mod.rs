@@ -4,6 +4,7 @@
 mod access;
 mod alerts;
 mod live;
+mod effective;
 mod load;
 mod reload;
 mod rules;
@@ -11,6 +12,7 @@ mod values;
 
 pub use access::{Allow, ClientCertificate, ClientTls, Network, Secret, TlsMode, TlsNeed, TlsVersion};
 pub use alerts::{Alerts, Webhook};
+pub use effective::effective;
 pub use live::Live;
 pub use load::ConfigError;
 pub use reload::Reload;
@@ -45,6 +47,9 @@ pub struct Config {
     pub tcp: Tcp,
     pub timeouts: Timeouts,
     pub log_level: LogLevel,
+    /// The file's text, for showing; empty where there was no file.
+    #[serde(skip)]
+    pub source: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -335,6 +340,7 @@ impl Default for Config {
             tcp: Tcp::default(),
             timeouts: Timeouts::default(),
             log_level: LogLevel::Info,
+            source: String::new(),
         }
     }
 }

@@ -59,6 +59,7 @@ fn changed(running: &Config, wanted: &Config) -> Vec<&'static str> {
         backends: _,
         phase: _,
         shadow: _,
+        source: _,
         log_level,
         clients,
         mirror,

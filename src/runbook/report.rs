@@ -126,6 +126,12 @@ impl Conductor {
         Ok(history(&connection, limit).await?)
     }
 
+    /// Bytes that the journal takes on the primary's disk; `None` before `init`.
+    pub async fn journal_bytes(&self) -> Result<Option<u64>, Trouble> {
+        let connection = self.connect(self.policy().primary()).await?;
+        Ok(crate::store::journal::size_bytes(&connection).await?)
+    }
+
     /// Entries that the secondary refuses for good, oldest first.
     pub async fn parked(&self, limit: i64) -> Result<Vec<crate::store::parked::Parked>, Trouble> {
         let connection = self.connect(self.policy().primary()).await?;

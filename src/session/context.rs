@@ -2,10 +2,11 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 
+use super::console::{Console, Guests};
 use super::gate::Gate;
 use super::registry::Registry;
 use super::schema_changes::SchemaChanges;
@@ -47,6 +48,9 @@ pub struct Context {
     pub schema_changes: SchemaChanges,
     /// Who may come in. Put another in its place to have changed certificates, users or lists count from the next client on.
     pub gate: ArcSwap<Gate>,
+    /// What answers to the database `pgduet`, once the control plane has put it here.
+    pub console: OnceLock<Arc<dyn Console>>,
+    pub guests: Guests,
     uncaptured: Mutex<HashMap<Fingerprint, Uncaptured>>,
 }
 
@@ -72,6 +76,8 @@ impl Context {
             shutdown,
             schema_changes: SchemaChanges::default(),
             gate: ArcSwap::from_pointee(gate),
+            console: OnceLock::new(),
+            guests: Guests::default(),
             uncaptured: Mutex::default(),
         }
     }

@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use super::admission::{authenticate, put_authentication};
 use super::baggage::Baggage;
 use super::cancel::{self, Cancelling};
+use super::console::{self, Console};
 use super::context::{Context, Login, Worker};
 use super::peer::Peer;
 use super::registry::Slot;
@@ -34,8 +35,13 @@ pub async fn begin(worker: Rc<Worker>, stream: TcpStream) -> Option<Session> {
         () = worker.context.shutdown.begun() => None,
     };
     let last_word = match opened {
-        Some(Ok(Some((login, slot, backend, primary)))) => {
-            return Some(session(worker, channel, login, slot, backend, primary));
+        Some(Ok(Some(Opened::Session(login, slot, backend, primary)))) => {
+            return Some(session(worker, channel, login, slot, *backend, primary));
+        }
+        Some(Ok(Some(Opened::Console(console, user)))) => {
+            // Boxed: its size is not to be part of every session's.
+            Box::pin(console::serve(Arc::clone(&worker.context), console, channel, user)).await;
+            return None;
         }
         Some(Ok(None)) | Some(Err(Refusal::Silent)) => BytesMut::new(),
         Some(Err(Refusal::Said(notice))) => {
@@ -81,7 +87,10 @@ impl From<OpeningError> for Refusal {
     }
 }
 
-type Opened = (Arc<Login>, Slot, Backend, Side);
+enum Opened {
+    Session(Arc<Login>, Slot, Box<Backend>, Side),
+    Console(Arc<dyn Console>, String),
+}
 
 async fn open(worker: &Worker, channel: &mut Channel) -> Result<Option<Opened>, Refusal> {
     let context = &worker.context;
@@ -104,6 +113,12 @@ async fn open(worker: &Worker, channel: &mut Channel) -> Result<Option<Opened>, 
         put_negotiate(&mut channel.outbound, &hello.extensions);
     }
     let credentials = authenticate(&gate, channel, &hello).await?;
+    if let Some(console) = console_for(context, &hello) {
+        return match console::admits(context, &hello.user) {
+            true => Ok(Some(Opened::Console(console, hello.user))),
+            false => Err(console::refusal(&hello.user).into()),
+        };
+    }
     check_database(worker, &hello)?;
     let slot = context.registry.enroll(&hello.user);
     has_place(context, &hello.user)?;
@@ -112,7 +127,7 @@ async fn open(worker: &Worker, channel: &mut Channel) -> Result<Option<Opened>, 
     let primary = context.registry.policy().primary();
     let backend = log_in(worker, &login, primary).await.map_err(|error| refusal(primary, error))?;
     greet(channel, &backend, slot.pid, &slot.secret);
-    Ok(Some((login, slot, backend, primary)))
+    Ok(Some(Opened::Session(login, slot, Box::new(backend), primary)))
 }
 
 /// As Postgres while it recovers. What exactly is missing is for the operator, not for whoever has not proved who he is.
@@ -145,6 +160,12 @@ fn has_place(context: &Context, user: &str) -> Result<(), Refusal> {
         () => return Ok(()),
     };
     Err(Notice::fatal("53300", message).hint(hint).into())
+}
+
+/// The console, if that is the database that is meant: a database of that name which is served goes first.
+fn console_for(context: &Context, hello: &Hello) -> Option<Arc<dyn Console>> {
+    let is_meant = hello.database == console::DATABASE && context.addresses.old.database != console::DATABASE;
+    is_meant.then(|| context.console.get().cloned()).flatten()
 }
 
 fn check_database(worker: &Worker, hello: &Hello) -> Result<(), Refusal> {
@@ -227,7 +248,8 @@ fn session(
         session.names.own_search_path = true;
         session.baggage.unsettle();
     }
-    *session.peers.get_mut(primary) = Some(Peer::new(backend.channel, backend.key));
+    let counted = session.worker.context.tally.connected(primary);
+    *session.peers.get_mut(primary) = Some(Peer::new(backend.channel, backend.key, counted));
     session
 }
 
@@ -247,7 +269,8 @@ impl Session {
                 }
             },
         };
-        *self.peers.get_mut(side) = Some(Peer::new(backend.channel, backend.key));
+        let counted = worker.context.tally.connected(side);
+        *self.peers.get_mut(side) = Some(Peer::new(backend.channel, backend.key, counted));
         Ok(())
     }
 }

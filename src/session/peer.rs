@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::BACK_PRESSURE;
 use super::batch::Batch;
 use super::look::Look;
+use super::tally::Connected;
 use crate::net::Channel;
 use crate::wire::Header;
 
@@ -28,10 +29,11 @@ pub struct Peer {
     pub after_copy: Option<Look>,
     /// It has said why it ends the connection.
     pub said_why: bool,
+    _counted: Connected,
 }
 
 impl Peer {
-    pub fn new(channel: Channel, key: (i32, i32)) -> Self {
+    pub fn new(channel: Channel, key: (i32, i32), counted: Connected) -> Self {
         Peer {
             channel,
             batches: VecDeque::new(),
@@ -41,6 +43,7 @@ impl Peer {
             copies_in: false,
             after_copy: None,
             said_why: false,
+            _counted: counted,
         }
     }
 

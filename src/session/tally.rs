@@ -1,6 +1,7 @@
 //! What the sessions count: plain atomics, read together when metrics or status are asked for.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::routing::{Choice, Why};
@@ -68,6 +69,17 @@ pub struct Tally {
     pub sampled: AtomicU64,
     pub client_errors: AtomicU64,
     backend_errors: [AtomicU64; 2],
+    connections: [Arc<AtomicUsize>; 2],
+}
+
+/// A session's connection to a backend, counted for as long as this is there.
+#[derive(Debug)]
+pub struct Connected(Arc<AtomicUsize>);
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
 }
 
 fn index(side: Side) -> usize {
@@ -107,5 +119,17 @@ impl Tally {
 
     pub fn backend_error(&self, side: Side) {
         self.backend_errors[index(side)].fetch_add(1, Relaxed);
+    }
+
+    /// Counts a connection that a session has made.
+    pub fn connected(&self, side: Side) -> Connected {
+        let count = &self.connections[index(side)];
+        count.fetch_add(1, Relaxed);
+        Connected(Arc::clone(count))
+    }
+
+    /// Connections that sessions hold.
+    pub fn connections(&self, side: Side) -> usize {
+        self.connections[index(side)].load(Relaxed)
     }
 }
