@@ -159,13 +159,9 @@ pub fn resolve(statement: &Statement, text: &[u8], policy: &Policy, names: &Name
         Kind::ReadLocking => Action::Read(Err(Why::Locking)),
         Kind::Insert | Kind::Update | Kind::Delete | Kind::Merge | Kind::WithDml => write(statement, policy, names),
         Kind::Explain { analyze: true, inner } if inner.may_write() => rows("EXPLAIN ANALYZE runs a write"),
-        // PostgreSQL refuses one that returns nothing.
-        Kind::CopyTo { inner }
-            if matches!(**inner, Kind::Insert | Kind::Update | Kind::Delete)
-                && statement.dml.last().is_some_and(|dml| dml.returning.is_none()) =>
-        {
-            Action::Neutral
-        }
+        Kind::CopyTo { inner } if inner.may_write() => write(statement, policy, names),
+        Kind::DeclareCursor { inner, .. } if inner.may_write() => rows("a write in a cursor"),
+        Kind::CopyFrom(copy) if is_temporary(&copy.target, policy, names) => Action::Neutral,
         Kind::CopyFrom(copy) if copy.stdin => Action::Opaque(Opaque::CopyIn),
         Kind::CopyFrom(_) => rows("COPY FROM"),
         Kind::Truncate(targets) if targets.iter().all(|name| is_temporary(name, policy, names)) => Action::Neutral,
