@@ -10,6 +10,7 @@ use super::carrier::open_both;
 use super::ends::End;
 use super::express::Hot;
 use super::failure::Failure;
+use super::flushed;
 use super::ledger::{Counts, Ledger};
 use super::schemas::{Place, Schemas};
 use crate::backend::control::Connection;
@@ -102,6 +103,7 @@ pub async fn fresh(primary: &Connection, secondary: &Connection) -> Result<Snaps
     let row = primary.query_one("SELECT pg_current_snapshot()::text", &[]).await.map_err(Failure::Primary)?;
     let text: String = row.try_get(0).map_err(Failure::Primary)?;
     let snapshot = text.parse().map_err(Failure::Lost)?;
+    flushed::everything(primary).await?;
     marker::reset(secondary, &snapshot, &identity, discarded).await?;
     marker::flush(secondary).await?;
     Ok(snapshot)

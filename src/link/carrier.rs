@@ -17,7 +17,7 @@ use super::schemas::{Place, Schemas};
 use super::sequences::Sequences;
 use super::standing::Standing;
 use super::thorough::{self, Order, Patience, Renewal, Thorough};
-use super::{Applying, clean};
+use super::{Applying, clean, flushed};
 use crate::backend::control::{Connection, Purpose};
 use crate::config::{Config, Live};
 use crate::failpoint;
@@ -308,6 +308,7 @@ impl Carrier {
         if session.seen == session.marker {
             return Ok(());
         }
+        flushed::everything(&session.primary.connection).await?;
         let advance = session.secondary.advance().await.map_err(Failure::Secondary)?;
         let (former, latter) = (session.marker.to_string(), session.seen.to_string());
         let connection = &session.secondary.connection;

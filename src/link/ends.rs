@@ -10,6 +10,7 @@ use tokio_postgres::types::{ToSql, Type};
 
 use super::cells::{Array, Cell};
 use super::entry::{Entry, text_arrays};
+use super::flushed::UNFLUSHED;
 use super::plan::{Keyed, Sql, TablePlan};
 use crate::backend::control::Connection;
 
@@ -20,9 +21,13 @@ const PLANNING: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seq
 
 /// The touches that a new snapshot sees and the marker does not, after the snapshot itself. `$1`: the marker's xmax, `$2`:
 /// what was in progress then, `$3`: how many touches at most.
-const JOURNAL: &str = "SELECT pg_current_snapshot()::text, NULL::oid, NULL::\"char\", NULL::text[] \
-    UNION ALL (SELECT NULL, rel, op, key FROM pgduet.journal WHERE xid >= $1::text::xid8 LIMIT $3) \
-    UNION ALL (SELECT NULL, rel, op, key FROM pgduet.journal WHERE xid = ANY ($2::text[]::xid8[]) LIMIT $3)";
+fn journal_text() -> String {
+    let touches = "SELECT NULL, rel, op, key, xid::text, unflushed FROM pgduet.journal WHERE";
+    format!(
+        "SELECT pg_current_snapshot()::text, NULL::oid, NULL::\"char\", NULL::text[], {UNFLUSHED}, NULL::bool \
+         UNION ALL ({touches} xid >= $1::text::xid8 LIMIT $3) UNION ALL ({touches} xid = ANY ($2::text[]::xid8[]) LIMIT $3)"
+    )
+}
 
 /// Statements for several tables that are kept, and after how many times one is prepared.
 const COMBINED_KEPT: usize = 64;
@@ -57,6 +62,8 @@ impl End {
     pub async fn primary(connection: Connection) -> Result<Self> {
         connection.batch_execute(PLANNING).await?;
         connection.batch_execute("SET enable_hashjoin = off; SET lock_timeout = '200ms'").await?;
+        // Of what it asks to be flushed here, whatever is the default of the role.
+        connection.batch_execute("SET synchronous_commit = local").await?;
         Ok(End { connection, statements: HashMap::new(), combined: HashMap::new(), express: None, cursors: 0 })
     }
 
@@ -92,7 +99,7 @@ impl End {
     }
 
     pub async fn journal(&mut self) -> Result<Statement> {
-        self.prepared(0, What::Journal, JOURNAL, &[Type::TEXT, Type::TEXT_ARRAY, Type::INT8]).await
+        self.prepared(0, What::Journal, &journal_text(), &[Type::TEXT, Type::TEXT_ARRAY, Type::INT8]).await
     }
 
     /// The statement of [`super::express`]: one is kept, the last.

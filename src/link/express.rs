@@ -13,6 +13,7 @@ use tokio_postgres::types::ToSql;
 use super::cells::{Cell, fields};
 use super::ends::{End, Image};
 use super::entry::{Batch, Entry};
+use super::flushed::{Evidence, UNFLUSHED};
 use super::plan::{Plans, TablePlan};
 use super::quick::{Touched, Work};
 use crate::store::Snapshot;
@@ -74,8 +75,8 @@ impl Hot {
         }
     }
 
-    /// One statement; its rows are `part, rel, op, key, gone, image`. Part -1: the snapshot and the number of touches. Part
-    /// -2: a touch that no hot table answers. Part n: a row of the n-th hot table.
+    /// One statement; its rows are `part, rel, op, key, gone, image`. Part -1: the snapshot, the number of touches and what else is
+    /// told of all of them. Part -2: a touch that no hot table answers. Part n: a row of the n-th hot table.
     fn text(&mut self, plans: &Plans) -> String {
         if let Some(text) = &self.text {
             return text.clone();
@@ -98,11 +99,11 @@ impl Hot {
         }
         let text = format!(
             "WITH j AS MATERIALIZED ( \
-               (SELECT rel, op, key FROM pgduet.journal WHERE xid >= $1::text::xid8 LIMIT $3) UNION ALL \
-               (SELECT rel, op, key FROM pgduet.journal WHERE xid = ANY ($2::text[]::xid8[]) LIMIT $3)) \
-             SELECT -1, NULL::oid, NULL::\"char\", ARRAY[pg_current_snapshot()::text, (SELECT count(*)::text FROM j), \
-               (SELECT count(*) FILTER (WHERE op BETWEEN 'A' AND 'Z')::text FROM j)], \
-               NULL::bool, NULL::record \
+               (SELECT rel, op, key, xid, unflushed FROM pgduet.journal WHERE xid >= $1::text::xid8 LIMIT $3) UNION ALL \
+               (SELECT rel, op, key, xid, unflushed FROM pgduet.journal WHERE xid = ANY ($2::text[]::xid8[]) LIMIT $3)) \
+             SELECT -1, NULL::oid, NULL::\"char\", ARRAY[pg_current_snapshot()::text, count(*)::text, \
+               (count(*) FILTER (WHERE op BETWEEN 'A' AND 'Z'))::text, {UNFLUSHED}, bool_or(unflushed)::text, \
+               (SELECT xid::text FROM j ORDER BY j.xid DESC LIMIT 1)], NULL::bool, NULL::record FROM j \
              UNION ALL SELECT -2, j.rel, j.op, j.key, NULL, NULL FROM j WHERE NOT ({}){parts}",
             known.join(" OR ")
         );
@@ -132,7 +133,7 @@ pub async fn look(
     for row in &rows {
         answer.take(hot, row)?;
     }
-    Ok(Some(answer.into_look(plans, hot, chunk)))
+    Ok(Some(answer.into_look(plans, hot, marker, chunk)))
 }
 
 /// The statement's rows, sorted out.
@@ -140,6 +141,7 @@ struct Answer {
     snapshot: Snapshot,
     touches: usize,
     unannounced: usize,
+    evidence: Evidence,
     images: Vec<Option<Image>>,
     others: Vec<Entry>,
 }
@@ -147,21 +149,15 @@ struct Answer {
 impl Answer {
     fn new(hot: &Hot, marker: &Snapshot) -> Self {
         let images = hot.tables.iter().map(|_| None).collect();
-        Answer { snapshot: marker.clone(), touches: 0, unannounced: 0, images, others: Vec::new() }
+        let (snapshot, evidence) = (marker.clone(), Evidence::default());
+        Answer { snapshot, touches: 0, unannounced: 0, evidence, images, others: Vec::new() }
     }
 
     fn take(&mut self, hot: &Hot, row: &Row) -> Result<(), tokio_postgres::Error> {
         match usize::try_from(row.try_get::<_, i32>(0)?) {
             Ok(part) => self.take_image(hot, part, row),
             Err(_) if row.try_get::<_, i32>(0)? == -1 => {
-                let head: Vec<String> = row.try_get(3)?;
-                let mut head = head.iter();
-                // The server's own text; it always parses.
-                if let Some(snapshot) = head.next().and_then(|text| text.parse().ok()) {
-                    self.snapshot = snapshot;
-                }
-                self.touches = head.next().and_then(|text| text.parse().ok()).unwrap_or_default();
-                self.unannounced = head.next().and_then(|text| text.parse().ok()).unwrap_or_default();
+                self.take_head(row.try_get(3)?);
                 Ok(())
             }
             Err(_) => {
@@ -169,6 +165,20 @@ impl Answer {
                 Ok(())
             }
         }
+    }
+
+    /// The server's own texts; they always parse.
+    fn take_head(&mut self, head: Vec<Option<String>>) {
+        let mut head = head.into_iter();
+        let mut next = || head.next().flatten();
+        if let Some(snapshot) = next().and_then(|text| text.parse().ok()) {
+            self.snapshot = snapshot;
+        }
+        self.touches = next().and_then(|text| text.parse().ok()).unwrap_or_default();
+        self.unannounced = next().and_then(|text| text.parse().ok()).unwrap_or_default();
+        self.evidence.unflushed = next();
+        self.evidence.asynchronous = next().is_some_and(|text| text != "false");
+        self.evidence.last = next().and_then(|text| text.parse().ok());
     }
 
     fn take_image(&mut self, hot: &Hot, part: usize, row: &Row) -> Result<(), tokio_postgres::Error> {
@@ -182,7 +192,7 @@ impl Answer {
         Ok(())
     }
 
-    fn into_look(self, plans: &Plans, hot: &mut Hot, chunk: usize) -> Look {
+    fn into_look(self, plans: &Plans, hot: &mut Hot, marker: &Snapshot, chunk: usize) -> Look {
         if self.touches == 0 {
             return Look::Nothing(self.snapshot);
         }
@@ -205,7 +215,8 @@ impl Answer {
         }
         tables.sort_by_key(|touched| touched.plan.rank);
         hot.cool(|rel| tables.iter().any(|touched| touched.plan.rel == rel));
-        let (touches, unannounced) = (self.touches, self.unannounced);
-        Look::Work(Work { snapshot: self.snapshot, tables, touches, unannounced, as_seen: true })
+        let (snapshot, touches, unannounced) = (self.snapshot, self.touches, self.unannounced);
+        let unflushed = self.evidence.missing(marker, &snapshot);
+        Look::Work(Work { snapshot, tables, touches, unannounced, unflushed, as_seen: true })
     }
 }

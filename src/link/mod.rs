@@ -16,6 +16,8 @@
 //! Killed anywhere: the marker moves in the secondary's own transaction, so a cycle is there as a whole, marker included, or not
 //! at all. Whose commit's answer was lost learns from the marker what became of it ([`Applying`]).
 //!
+//! What a snapshot goes by is flushed on the primary before the secondary has it, see [`flushed`]: after a crash, ids are given out again.
+//!
 //! Statements (DDL) are run on the secondary before the rows of their cycle, see [`replay`]; tables that were truncated or rewritten are carried
 //! whole, and what a snapshot cannot tell of them is looked for after the reading, see [`thorough`].
 //!
@@ -32,6 +34,7 @@ pub mod ends;
 pub mod entry;
 pub mod express;
 pub mod failure;
+pub mod flushed;
 pub mod fresh;
 pub mod handle;
 pub mod ledger;

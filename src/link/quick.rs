@@ -13,6 +13,7 @@ use super::ends::{End, Image, Step, keys_of, parameters, pipeline, rows_of, step
 use super::entry::{Batch, Entry, Group};
 use super::express::{self, Hot, Look};
 use super::failure::Failure;
+use super::flushed::{self, Evidence, Position};
 use super::ledger::Carried;
 use super::plan::{Keyed, Put, Sql, TablePlan};
 use super::schemas::{Place, Schemas};
@@ -61,6 +62,8 @@ pub struct Work {
     pub touches: usize,
     /// How many of these no session has announced.
     pub unannounced: usize,
+    /// How far the primary's log has to be flushed first; see [`super::flushed`].
+    pub unflushed: Option<Position>,
     /// No table was truncated or rewritten between the snapshot and the reading; see [`super::thorough`].
     pub as_seen: bool,
 }
@@ -77,7 +80,7 @@ pub async fn run(
         Ok(work) => work,
         Err(otherwise) => return Ok(otherwise),
     };
-    if !work.as_seen || work.tables.iter().any(cascades) {
+    if !work.as_seen || work.tables.iter().any(cascades) || !is_flushed(ends.primary, &work, hold).await? {
         if hold {
             ends.primary.connection.batch_execute("COMMIT").await.map_err(Failure::Primary)?;
         }
@@ -105,7 +108,7 @@ async fn look(ends: &mut Ends<'_>, marker: &Snapshot, hold: bool) -> Result<Resu
             Err(error) => return Err(Failure::Primary(error)),
         }
     }
-    let (snapshot, entries) = touched(ends.primary, marker, ends.chunk).await.map_err(Failure::Primary)?;
+    let (snapshot, entries, evidence) = touched(ends.primary, marker, ends.chunk).await.map_err(Failure::Primary)?;
     let touches = entries.len();
     let batch = Batch::new(entries, &ends.schemas.plans);
     let unannounced = batch.unannounced;
@@ -121,13 +124,23 @@ async fn look(ends: &mut Ends<'_>, marker: &Snapshot, hold: bool) -> Result<Resu
         ends.hot.warm(&group.plan);
         Touched { plan: group.plan, image, rows: group.rows }
     });
-    Ok(Ok(Work { snapshot, tables: tables.collect(), touches, unannounced, as_seen }))
+    let unflushed = evidence.missing(marker, &snapshot);
+    Ok(Ok(Work { snapshot, tables: tables.collect(), touches, unannounced, unflushed, as_seen }))
+}
+
+/// Sees to it that the primary does not forget what the cycle goes by; `false`: not now.
+async fn is_flushed(primary: &End, work: &Work, hold: bool) -> Result<bool, Failure> {
+    match &work.unflushed {
+        None => Ok(true),
+        Some(position) if hold => flushed::wait(&primary.connection, position).await,
+        Some(_) => flushed::flush(&primary.connection).await.map(|()| true),
+    }
 }
 
 type Answer<T> = Result<T, tokio_postgres::Error>;
 
-/// The snapshot and the touches that it sees and the marker does not, one more than a chunk at most.
-async fn touched(primary: &mut End, marker: &Snapshot, chunk: usize) -> Answer<(Snapshot, Vec<Entry>)> {
+/// The snapshot, and the touches that it sees and the marker does not, one more than a chunk at most.
+async fn touched(primary: &mut End, marker: &Snapshot, chunk: usize) -> Answer<(Snapshot, Vec<Entry>, Evidence)> {
     let journal = primary.journal().await?;
     let xmax = marker.xmax.to_string();
     let in_progress: Vec<String> = marker.in_progress.iter().map(u64::to_string).collect();
@@ -136,15 +149,22 @@ async fn touched(primary: &mut End, marker: &Snapshot, chunk: usize) -> Answer<(
     let connection = &primary.connection;
     let ((), rows) = try_join!(connection.batch_execute(BEGIN), connection.query(&journal, &parameters))?;
     let mut snapshot = marker.clone();
-    let mut entries = Vec::with_capacity(rows.len());
+    let (mut entries, mut evidence) = (Vec::with_capacity(rows.len()), Evidence::default());
     for row in &rows {
+        let text: Option<&str> = row.try_get(4)?;
         match row.try_get::<_, Option<&str>>(0)? {
             // The server's own text; it always parses.
-            Some(text) => snapshot = text.parse().unwrap_or(snapshot),
-            None => entries.push(Entry::from_journal(row, 1)?),
+            Some(seen) => {
+                snapshot = seen.parse().unwrap_or(snapshot);
+                evidence.unflushed = text.map(str::to_owned);
+            }
+            None => {
+                evidence.touch(text.and_then(|xid| xid.parse().ok()), row.try_get(5)?);
+                entries.push(Entry::from_journal(row, 1)?);
+            }
         }
     }
-    Ok((snapshot, entries))
+    Ok((snapshot, entries, evidence))
 }
 
 /// The rows of each table that has touched keys, as of the snapshot; and whether these tables still are what the snapshot says.

@@ -20,6 +20,7 @@ use super::Applying;
 use super::ends::End;
 use super::entry::{Batch, Entry, Group, Op};
 use super::failure::{Failure, Remedy};
+use super::flushed;
 use super::fresh;
 use super::ledger::Carried;
 use super::part::{self, Children};
@@ -167,6 +168,7 @@ impl Attempt<'_> {
         }
         self.on_primary("COMMIT").await?;
         self.refused.park(&self.primary.connection, &mut self.carried).await?;
+        flushed::everything(&self.primary.connection).await?;
         *applying = Some(Applying { snapshot: snapshot.clone(), carried: self.carried });
         failpoint::pass("link.thorough.written");
         self.commit(marker, &snapshot).await?;

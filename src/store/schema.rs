@@ -4,11 +4,15 @@ use super::StoreError;
 use crate::backend::control::Connection;
 
 /// The version this release installs. A later one found in a database is refused.
-pub const VERSION: i32 = 3;
+pub const VERSION: i32 = 4;
 
 /// Tables and their upgrades, one step a version. Steps are never edited once released.
-const STEPS: [&str; VERSION as usize] =
-    [include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
+const STEPS: [&str; VERSION as usize] = [
+    include_str!("schema_1.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+    include_str!("schema_4.sql"),
+];
 
 /// Functions are replaced at every installation: they hold no data.
 const FUNCTIONS: &str = include_str!("functions.sql");

@@ -13,5 +13,6 @@ mod kills;
 mod network;
 mod rig;
 mod seed;
+mod unflushed;
 mod wire;
 mod workload;

@@ -11,7 +11,7 @@ pub fn steps(world: &World, state: &State, out: &mut Out) {
                 if written < 2 {
                     write(state, txn, usize::from(side), Some((xid, written)), out);
                 }
-                end(state, txn, out);
+                end(world, state, txn, out);
             }
             Txn::Committed { .. } | Txn::RolledBack => {}
         }
@@ -45,7 +45,7 @@ fn write(state: &State, txn: usize, side: usize, open: Option<(u8, u8)>, out: &m
     out.push((Action::Write { txn: txn as u8 + 1, row: row as u8, on }, Ok(next)));
 }
 
-fn end(state: &State, txn: usize, out: &mut Out) {
+fn end(world: &World, state: &State, txn: usize, out: &mut Out) {
     let Txn::Open { side, xid, written } = state.txns[txn] else { return };
     let server = usize::from(side);
     if written == 2 {
@@ -56,6 +56,12 @@ fn end(state: &State, txn: usize, out: &mut Out) {
         let outcome =
             if too_late { Err("a write was committed on the former primary after the cutover") } else { Ok(next) };
         out.push((Action::Commit { txn: txn as u8 + 1 }, outcome));
+    }
+    if written == 2 && world.asynchronous {
+        let mut next = *state;
+        next.servers[server].commit_unflushed(xid);
+        next.txns[txn] = Txn::Committed { side, xid };
+        out.push((Action::CommitUnflushed { txn: txn as u8 + 1 }, Ok(next)));
     }
     let mut next = *state;
     next.servers[server].roll_back(xid);

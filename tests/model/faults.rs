@@ -1,5 +1,6 @@
 //! What goes wrong, each a bounded number of times, between any two steps.
 
+use super::server::bit;
 use super::world::{Action, Cleaner, Conductor, Flight, Holder, INSTANCES, OLD, ORPHAN, Out, State, Txn, World};
 
 pub fn steps(world: &World, state: &State, out: &mut Out) {
@@ -66,9 +67,11 @@ fn crash_primary(state: &State, out: &mut Out) {
     }
     let mut next = *state;
     next.faults_left.primary_crashes -= 1;
-    next.servers[OLD].crash();
-    for txn in next.txns.iter_mut().filter(|txn| matches!(txn, Txn::Open { .. })) {
-        *txn = Txn::RolledBack;
+    let lost = next.servers[OLD].crash();
+    for txn in &mut next.txns {
+        if matches!(txn, Txn::Open { xid, .. } | Txn::Committed { xid, .. } if lost & bit(*xid) != 0) {
+            *txn = Txn::RolledBack;
+        }
     }
     // What is on its way to the secondary is not touched by this: it may still commit.
     for h in 0..INSTANCES {

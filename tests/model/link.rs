@@ -40,13 +40,12 @@ fn holder_steps(world: &World, state: &State, h: usize, out: &mut Out) {
             next.holders[h] = Holder::Looked { primary, work };
             Action::LookAtTouches { by }
         }
-        // `link::quick::images`, in the same snapshot. That the primary flushes what the snapshot goes by is what
-        // the protocol needs, and not yet in the code: docs/design, "A checked model".
+        // `link::quick::images`, in the same snapshot; then `link::flushed`.
         Holder::Looked { work, .. } if has_lock => {
             let as_of = if world.mistake == Mistake::RowsOfALaterSnapshot { source.snapshot() } else { work.latter };
             next.holders[h] = Holder::Read { primary, work: Work { rows: kept(work, source.rows(as_of)), ..work } };
-            if world.mistake != Mistake::SnapshotNotFlushed {
-                next.servers[usize::from(primary)].logged = source.next_xid;
+            if work.flush {
+                next.servers[usize::from(primary)].flush();
             }
             Action::ReadRows { by }
         }
@@ -92,17 +91,30 @@ fn learn_of_cutover(state: &State, h: usize, primary: u8, out: &mut Out) {
 fn look(world: &World, state: &State, primary: usize, marker: Snapshot) -> Work {
     let source = &state.servers[primary];
     let latter = source.snapshot();
-    let (mut touched, mut carries) = ([false; ROWS], 0);
+    let (mut touched, mut carries, mut seen) = ([false; ROWS], 0, 0);
     for (row, touched) in touched.iter_mut().enumerate() {
         let ids = source.touches(row, latter, |xid| match world.mistake {
             Mistake::TouchesByLargestId => xid < marker.xmax,
             _ => marker.sees(xid),
         });
         *touched = ids != 0;
+        seen |= ids;
         let txns = (1..source.next_xid).filter(|&xid| ids & bit(xid) != 0).filter_map(|xid| state.txn_of(primary, xid));
         carries |= txns.fold(0, |all, txn| all | touch(txn, row));
     }
-    Work { former: marker, latter, touched, rows: [0; ROWS], carries }
+    let flush = must_flush(world, source, [marker, latter], seen);
+    Work { former: marker, latter, touched, rows: [0; ROWS], flush, carries }
+}
+
+/// `link::flushed::Evidence::missing`; where nothing was touched, `link::flushed::everything`, which asks for no less.
+fn must_flush(world: &World, source: &Server, [marker, latter]: [Snapshot; 2], touches: u8) -> bool {
+    let last_is_flushed = latter.xmax == marker.xmax || touches & bit(latter.xmax - 1) != 0;
+    let asynchronous = touches & source.asynchronous != 0;
+    match world.mistake {
+        Mistake::SnapshotNotFlushed => false,
+        Mistake::AsynchronousTakenForFlushed => !source.is_flushed() && !last_is_flushed,
+        _ => !source.is_flushed() && (asynchronous || !last_is_flushed),
+    }
 }
 
 fn kept(work: Work, rows: [u8; ROWS]) -> [u8; ROWS] {

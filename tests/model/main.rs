@@ -14,8 +14,15 @@ use world::{Faults, Mistake, World};
 const NO_FAULTS: Faults = Faults { kills: 0, locks_lost: 0, secondary_crashes: 0, primary_crashes: 0 };
 
 /// Three transactions, one instance, no fault: snapshots, ids in progress, commits in another order than ids.
-const SNAPSHOTS: World =
-    World { txns: 3, instances: 1, faults: NO_FAULTS, cutovers: 0, cleaning: true, mistake: Mistake::None };
+const SNAPSHOTS: World = World {
+    txns: 3,
+    instances: 1,
+    faults: NO_FAULTS,
+    cutovers: 0,
+    cleaning: true,
+    asynchronous: false,
+    mistake: Mistake::None,
+};
 
 /// Two would-be holders, kills, lost answers, lost locks.
 const HOLDERS: World =
@@ -31,6 +38,10 @@ const UNFLUSHED: World = World {
 
 /// The primary loses what it had not flushed: ids are given out again.
 const REUSED_IDS: World = World { faults: Faults { kills: 1, primary_crashes: 1, ..NO_FAULTS }, ..SNAPSHOTS };
+
+/// The same where clients do not wait for the disk: what they were told is committed may be gone.
+const ASYNCHRONOUS: World =
+    World { asynchronous: true, faults: Faults { primary_crashes: 1, ..NO_FAULTS }, ..SNAPSHOTS };
 
 /// The roles swap, and two instances may both be at it.
 const CUTOVER: World = World {
@@ -86,6 +97,11 @@ fn ids_that_a_crashed_primary_gives_out_again_are_harmless_if_snapshots_are_flus
 }
 
 #[test]
+fn what_a_crash_of_the_primary_takes_back_was_never_on_the_secondary() {
+    holds("asynchronous", ASYNCHRONOUS, 50_000);
+}
+
+#[test]
 fn a_cutover_hands_everything_over_or_is_called_off() {
     holds("cutover", CUTOVER, 100_000);
 }
@@ -118,6 +134,11 @@ fn a_marker_that_is_not_compared_lets_a_killed_holder_s_cycle_in() {
 #[test]
 fn a_snapshot_that_the_primary_may_forget_loses_a_write() {
     is_caught(REUSED_IDS, Mistake::SnapshotNotFlushed, "not the primary at its snapshot");
+}
+
+#[test]
+fn a_commit_that_did_not_wait_for_the_disk_is_not_carried_before_it_is_there() {
+    is_caught(ASYNCHRONOUS, Mistake::AsynchronousTakenForFlushed, "");
 }
 
 #[test]

@@ -62,6 +62,10 @@ pub struct Server {
     pub completed: Xid,
     /// The next id that a server which crashed now would give out: ids are remembered by what of the log was flushed.
     pub logged: Xid,
+    /// Committed, seen by everybody, and gone with a crash now: nothing was flushed since.
+    pub unflushed: u8,
+    /// The ids whose touches say that their commit waits for no flush: the journal's column.
+    pub asynchronous: u8,
     pub running: u8,
     pub committed: u8,
     /// In the order of writing: a row's writers wait for each other.
@@ -80,6 +84,8 @@ impl Server {
             next_xid: 1,
             completed: 0,
             logged: 1,
+            unflushed: 0,
+            asynchronous: 0,
             running: 0,
             committed: 0,
             versions: [[Version::default(); TXNS]; ROWS],
@@ -116,8 +122,25 @@ impl Server {
     /// Durable before it is seen: everything logged so far is flushed with it.
     pub fn commit(&mut self, xid: Xid) {
         self.committed |= bit(xid);
-        self.logged = self.next_xid;
+        self.flush();
         self.end(xid);
+    }
+
+    /// `synchronous_commit = off`: seen before it is durable.
+    pub fn commit_unflushed(&mut self, xid: Xid) {
+        self.committed |= bit(xid);
+        self.unflushed |= bit(xid);
+        self.asynchronous |= bit(xid);
+        self.end(xid);
+    }
+
+    pub fn flush(&mut self) {
+        self.logged = self.next_xid;
+        self.unflushed = 0;
+    }
+
+    pub fn is_flushed(&self) -> bool {
+        self.logged == self.next_xid && self.unflushed == 0
     }
 
     /// A rollback is logged, and flushes nothing.
@@ -158,13 +181,19 @@ impl Server {
         self.durable = self.now;
     }
 
-    /// The primary crashes: what ran is gone, and ids of which nothing was flushed are given out again.
-    pub fn crash(&mut self) {
-        for xid in (1..self.next_xid).filter(|&xid| self.running & bit(xid) != 0).collect::<Vec<_>>() {
+    /// The primary crashes: what ran is gone, and what was committed without a flush; ids of which nothing was flushed are given out
+    /// again. Returns the ids that are gone.
+    pub fn crash(&mut self) -> u8 {
+        let lost = self.running | self.unflushed;
+        for xid in (1..self.next_xid).filter(|&xid| lost & bit(xid) != 0) {
             self.roll_back(xid);
         }
+        self.committed &= !lost;
+        self.asynchronous &= !lost;
+        self.unflushed = 0;
         self.next_xid = self.logged;
         self.completed = self.logged - 1;
+        lost
     }
 }
 

@@ -22,8 +22,10 @@ pub enum Mistake {
     MarkerWithoutCompare,
     /// The rows are read in another snapshot than the marker names.
     RowsOfALaterSnapshot,
-    /// The cycle goes by a snapshot of which the primary has not flushed all: as the code does today.
+    /// The cycle goes by a snapshot of which the primary has not flushed all.
     SnapshotNotFlushed,
+    /// Every commit is taken for one that has waited for the flush.
+    AsynchronousTakenForFlushed,
     /// The primary's role is handed over although touches wait.
     HandOverBeforeTheLastCycle,
     /// The gate turns away who begins, and does not wait for who is inside.
@@ -41,6 +43,8 @@ pub struct World {
     /// How often a cutover may be begun.
     pub cutovers: u8,
     pub cleaning: bool,
+    /// Clients may commit without waiting for a flush.
+    pub asynchronous: bool,
     pub mistake: Mistake,
 }
 
@@ -79,6 +83,8 @@ pub struct Work {
     /// Which rows are touched, and what they have.
     pub touched: [bool; ROWS],
     pub rows: [Value; ROWS],
+    /// The primary's log has to be flushed first: `link::flushed`.
+    pub flush: bool,
     /// For the checker alone, as in `Copied`.
     pub carries: u8,
 }
@@ -182,6 +188,7 @@ pub struct State {
 pub enum Action {
     Write { txn: u8, row: u8, on: &'static str },
     Commit { txn: u8 },
+    CommitUnflushed { txn: u8 },
     RollBack { txn: u8 },
     TakeLock { by: u8 },
     ReadMarker { by: u8 },
