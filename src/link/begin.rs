@@ -19,7 +19,7 @@ use crate::side::Side;
 use crate::store::{Snapshot, detached, journal, marker, parked};
 
 /// The advisory lock, on the primary, of whoever holds the link.
-const HOLDER: i64 = 0x7067_6475_6574_0001;
+pub const HOLDER: i64 = 0x7067_6475_6574_0001;
 
 /// The two ends, ready for cycles.
 #[derive(Debug)]

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use super::align::{self, Request};
 use super::begin::{self, Session};
 use super::failure::{Failure, Remedy};
+use super::follower::Follower;
 use super::ledger::{Carried, Cycle, Ledger};
 use super::quick::{self, Ends, Quick};
 use super::schemas::{Place, Schemas};
@@ -154,7 +155,10 @@ impl Carrier {
 
     async fn session(&mut self) -> Result<std::convert::Infallible, Failure> {
         self.orders.schemas.mark_unchanged();
-        let mut session = Session::open(&self.config, self.primary).await?;
+        let mut session = match Session::open(&self.config, self.primary).await {
+            Err(Failure::HeldElsewhere) => return self.follow().await,
+            opened => opened?,
+        };
         self.settle(&session).await?;
         let mut moved = Instant::now();
         loop {
@@ -171,6 +175,14 @@ impl Carrier {
             }
             self.wait_for_work().await;
         }
+    }
+
+    /// Another instance carries. Returns once nobody does.
+    async fn follow(&mut self) -> Result<std::convert::Infallible, Failure> {
+        let Carrier { config, ledger, standing, primary, orders, .. } = self;
+        let requests = &mut orders.requests;
+        Follower { config, ledger, standing, primary: *primary, requests }.follow().await?;
+        Err(Failure::HeldElsewhere)
     }
 
     /// Settles what a lost answer left open, and the totals.

@@ -211,7 +211,8 @@ impl Conductor {
         };
         let catalog = paired.catalogs.get(Side::Old);
         let carried = catalog.tables().iter().filter(|t| t.mirrored && catalog.unpaired(t.oid).is_none());
-        let mirrored: Vec<String> = carried.map(|t| t.display_name()).collect();
+        let mut mirrored: Vec<String> = carried.map(|t| t.display_name()).collect();
+        mirrored.sort();
         let left_out: Vec<Value> =
             paired.left_out.iter().map(|l| json!({ "table": l.table, "reason": l.reason })).collect();
         gates.push(gates::tables_paired(&mirrored, &left_out));
@@ -318,7 +319,7 @@ fn settings_of(policy: &Policy) -> Settings {
     }
 }
 
-fn with_settings(policy: &Policy, settings: Settings) -> Policy {
+pub(super) fn with_settings(policy: &Policy, settings: Settings) -> Policy {
     Policy {
         phase: settings.phase,
         read_percent: settings.read_percent,

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::change::with_settings;
 use super::complaint::Complaint;
 use super::{Conductor, PolicyPatch, Trouble};
 use crate::backend::control::Connection;
+use crate::routing::Policy;
 use crate::side::Side;
 use crate::store::captures;
 use crate::store::control::{self, Control};
@@ -77,6 +79,12 @@ impl Conductor {
     /// Puts a durable policy in force here, with the link that it wants.
     async fn follow(&self, durable: &Control) -> Result<(), Trouble> {
         let former = self.policy();
+        if former.epoch > 0 && former.phase == durable.settings.phase {
+            // Percentages and acknowledgements need nothing of the databases: in force at once.
+            let (settings, epoch) = (durable.settings, durable.epoch);
+            self.context.registry.swap(|policy| Policy { epoch, ..with_settings(policy, settings) });
+            return Ok(());
+        }
         let policy = self.policy_from(durable.settings, durable.epoch).await?;
         self.enforce(&policy);
         let (was, is) = (former.phase.captures(), policy.phase.captures());
@@ -108,17 +116,19 @@ impl Conductor {
     /// Follows the durable policy and the schemas until the process ends.
     pub async fn watch(self: Arc<Self>) {
         let mut connection: Option<Connection> = None;
-        let mut looks = 0;
+        let mut looks = 1;
         loop {
-            let schema_changed = tokio::select! {
+            tokio::select! {
                 () = self.context.shutdown.begun() => return,
-                () = self.context.schema_changes.rung() => true,
-                () = self.told.notified() => false,
-                () = tokio::time::sleep(LOOK) => false,
-            };
-            looks = (looks + 1) % LOOKS_PER_SCHEMA;
-            if schema_changed || looks == 0 {
-                self.refresh_schemas().await;
+                () = self.context.schema_changes.rung() => self.refresh_schemas().await,
+                () = self.told.notified() => {}
+                () = tokio::time::sleep(LOOK) => looks = (looks + 1) % LOOKS_PER_SCHEMA,
+            }
+            if looks == 0 {
+                looks = 1;
+                // Beside the looks: it takes a while, and a change of policy must not wait for it.
+                let myself = Arc::clone(&self);
+                tokio::spawn(async move { myself.refresh_schemas().await });
             }
             match self.look(connection.take()).await {
                 Ok(alive) => {
@@ -141,9 +151,6 @@ impl Conductor {
         };
         let durable = tokio::time::timeout(limit, control::read(&connection)).await;
         let durable = durable.map_err(|_| Trouble::Slow(side, limit))??;
-        if policy.phase.captures() {
-            self.look_for_statements(&connection).await?;
-        }
         if let Some(durable) = durable.filter(|d| d.epoch > policy.epoch) {
             // A change of this instance's own is under way, or has just ended: it is not another's.
             if let Ok(_idle) = self.changing.try_lock()
@@ -154,6 +161,9 @@ impl Conductor {
             }
         }
         self.follow_rules(&connection).await?;
+        if policy.phase.captures() {
+            self.look_for_statements(&connection).await?;
+        }
         Ok(connection)
     }
 

@@ -25,6 +25,15 @@ pub async fn unannounced(connection: &Connection, marker: &Snapshot) -> Result<u
     count(connection, marker, "op::text <> lower(op::text)").await
 }
 
+/// Whether every committed entry is one that the snapshot sees.
+pub async fn has_nothing_beyond(connection: &Connection, marker: &Snapshot) -> Result<bool, StoreError> {
+    let sql =
+        "SELECT NOT EXISTS (SELECT FROM pgduet.journal WHERE xid >= $1::text::xid8 OR xid = ANY ($2::text[]::xid8[]))";
+    let in_progress: Vec<String> = marker.in_progress.iter().map(u64::to_string).collect();
+    let row = connection.query_one(sql, &[&marker.xmax.to_string(), &in_progress]).await;
+    row.and_then(|row| row.try_get(0)).map_err(StoreError::doing(connection, "looking into pgduet.journal"))
+}
+
 async fn count(connection: &Connection, marker: &Snapshot, which: &str) -> Result<u64, StoreError> {
     let doing = "counting pgduet.journal";
     let sql = format!(

@@ -12,6 +12,16 @@ pub struct Snapshot {
     pub in_progress: Vec<u64>,
 }
 
+impl Snapshot {
+    /// Whether this one sees every transaction that `other` sees.
+    pub fn covers(&self, other: &Snapshot) -> bool {
+        let in_progress = |xid: &u64| other.in_progress.binary_search(xid).is_ok();
+        let unseen = self.in_progress.iter().filter(|&&xid| xid < other.xmax).all(in_progress);
+        // What began after this one: few, unless the other is much later, and then one of them has ended.
+        unseen && (self.xmax..other.xmax).all(|xid| in_progress(&xid))
+    }
+}
+
 impl FromStr for Snapshot {
     type Err = String;
 
@@ -43,6 +53,21 @@ impl fmt::Display for Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_snapshot_covers_another_if_it_sees_all_that_the_other_sees() {
+        let covers =
+            |this: &str, other: &str| this.parse::<Snapshot>().unwrap().covers(&other.parse::<Snapshot>().unwrap());
+        for (this, other) in
+            [("7:7:", "7:7:"), ("9:9:", "7:7:"), ("5:9:5", "5:7:5"), ("7:9:7,8", "7:7:"), ("7:7:", "7:9:7,8")]
+        {
+            assert!(covers(this, other), "{this} {other}");
+        }
+        for (this, other) in [("7:7:", "8:8:"), ("5:9:5", "7:7:"), ("7:7:", "7:9:7"), ("7:9:8", "9:9:")] {
+            assert!(!covers(this, other), "{this} {other}");
+        }
+        assert!(!covers("7:7:", "7:18446744073709551615:"));
+    }
 
     #[test]
     fn a_snapshot_reads_back_what_it_prints() {

@@ -2,8 +2,11 @@
 
 #[path = "../support/mod.rs"]
 mod support;
+mod delay;
 mod keys;
+mod latency;
 mod outage;
+mod ramp;
 mod raw;
 mod rules;
 mod transactions;
