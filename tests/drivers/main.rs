@@ -8,6 +8,7 @@
 mod support;
 
 mod psql;
+mod ramp;
 mod stage;
 mod tokio;
 mod tools;

@@ -174,7 +174,38 @@ public class Jdbc {
         show("key", rows(meta.getPrimaryKeys(null, "public", "orders")));
     }
 
+    static String one(Connection c, String sql) throws SQLException {
+        try (PreparedStatement s = c.prepareStatement(sql); ResultSet row = s.executeQuery()) {
+            row.next();
+            return row.getString(1);
+        }
+    }
+
+    // Which side answers, before and after a write of the same transaction.
+    static void ramp(String mode) throws SQLException {
+        String place = "SELECT name FROM place", count = "SELECT n FROM counter WHERE id = 1";
+        try (Connection c = open(mode)) {
+            c.setAutoCommit(false);
+            for (int turn = 0; turn < 10; turn++) {
+                System.out.println("jdbc read " + one(c, place) + " " + one(c, place));
+                c.commit();
+                String first = one(c, place);
+                int before = Integer.parseInt(one(c, count));
+                try (PreparedStatement add = c.prepareStatement("UPDATE counter SET n = n + 1 WHERE id = 1")) {
+                    add.executeUpdate();
+                }
+                System.out.println("jdbc wrote " + first + " " + one(c, place) + " " + (Integer.parseInt(one(c, count)) - before));
+                c.commit();
+            }
+        }
+    }
+
     public static void main(String[] arguments) throws Exception {
+        if (arguments.length > 0) {
+            ramp("");
+            ramp("&preferQueryMode=simple");
+            return;
+        }
         try (Connection c = open("")) {
             statements(c, "auto");
             batches(c, "batch");
