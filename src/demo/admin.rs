@@ -11,6 +11,9 @@ use super::Failure;
 /// Longer than the longest barrier that the admin port allows is never waited for.
 const LIMIT: Duration = Duration::from_secs(620);
 
+/// Whom the history names for a change.
+const BY: &str = "demo";
+
 /// The admin port of one proxy on the loopback interface.
 #[derive(Clone, Copy, Debug)]
 pub struct Admin {
@@ -62,13 +65,13 @@ impl Admin {
     /// # Errors
     /// As [`Admin::policy`].
     pub fn phase(&self, phase: &str) -> Result<Value, Failure> {
-        self.policy(json!({ "phase": phase }))
+        self.policy(json!({ "phase": phase, "by": BY }))
     }
 
     /// # Errors
     /// As [`Admin::policy`].
     pub fn read_percent(&self, percent: f64) -> Result<Value, Failure> {
-        self.policy(json!({ "read_percent": percent }))
+        self.policy(json!({ "read_percent": percent, "by": BY }))
     }
 
     /// Waits until everything committed on the primary is on the secondary.

@@ -147,7 +147,9 @@ impl Conductor {
             false => self.read_schemas().await?.catalogs,
         };
         let tables = catalog.get(policy.primary()).tables();
-        Ok(tables.iter().map(|table| table_report(table, &states)).collect())
+        let mut reports: Vec<_> = tables.iter().map(|table| table_report(table, &states)).collect();
+        reports.sort_by(|a, b| a.table.cmp(&b.table));
+        Ok(reports)
     }
 }
 

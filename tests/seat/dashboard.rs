@@ -79,6 +79,9 @@ fn sees_a_planted_mismatch_arrive(browser: &Browser, duo: &Duo) {
     duo.new.sql("app", "UPDATE pgbench_branches SET bbalance = 4711 WHERE bid = 1").expect("an update");
     browser.until("#statements tr.bad", "the statement that differs", |text| text.contains("pgbench_branches"));
     browser.until("#questions", "that reads are answered differently", |text| text.contains("answered differently"));
+    browser.until("#way-back", "that the answers differ", |text| {
+        text.contains("answered differently") && !text.contains("No table is known to differ")
+    });
     assert!(!browser.text("body").contains("4711"), "the page shows a row's value");
     duo.old.sql("app", "UPDATE pgbench_branches SET bbalance = 4711 WHERE bid = 1").expect("an update");
 }

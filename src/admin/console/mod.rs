@@ -136,7 +136,10 @@ fn refusal(refused: &Refused) -> Box<Notice> {
         Refused::StillRunning(_) => Box::new(Notice::error("55000", refused.to_string()).hint(
             "End these transactions, or wait: SHOW CLIENTS, and pg_stat_activity on the primary, show who they are.",
         )),
-        Refused::Conflict => Box::new(Notice::error("40001", refused.to_string())),
+        Refused::Conflict => Box::new(
+            Notice::error("40001", refused.to_string())
+                .hint("SHOW PHASE and SHOW HISTORY say what it is now, and by whom."),
+        ),
         Refused::Trouble(error) => trouble(error),
         other => Box::new(Notice::error("22023", other.to_string())),
     }

@@ -3,15 +3,17 @@ const latest = { status: null, samples: [], statements: [], tables: [], history:
 const KEEP = 900, SELDOM = 4;
 let turns = 0, since = 0, paused = false;
 
-/** Rates and the share of new, from a sample and the one some seconds before it. */
+/** Rates, from a sample and the one some seconds before it; the share of new, from those since the share asked for was what it is now. */
 const derive = (samples) => samples.forEach((sample, at) => {
   if ('share' in sample) return;
   const before = samples[at - 5] ?? samples[0];
   const took = sample.at - before.at;
   const per = (of) => (took > 0 ? Math.max(0, of(sample) - of(before)) / took : null);
   sample.rates = { old: per((s) => s.reads.old), new: per((s) => s.reads.new) };
-  const total = (sample.rates.old ?? 0) + (sample.rates.new ?? 0);
-  sample.share = total > 0 ? (sample.rates.new * 100) / total : null;
+  const recent = samples.slice(Math.max(0, at - 5), at + 1);
+  const first = recent[recent.findLastIndex((s) => s.read_percent !== sample.read_percent) + 1];
+  const [old, fresh] = ['old', 'new'].map((side) => Math.max(0, sample.reads[side] - first.reads[side]));
+  sample.share = old + fresh > 0 ? (fresh * 100) / (old + fresh) : null;
   for (const name of ['matched', 'mismatched', 'raced']) sample[`${name}_rate`] = per((s) => s[name]);
 });
 

@@ -45,13 +45,16 @@ const prepareReads = () => {
 const showReads = (status, sample) => {
   const { read_percent: asked, reads } = status;
   say('percent', percent(asked));
-  const share = sample?.share ?? null;
-  const widths = share === null ? [0, 0] : [100 - share, share];
-  [...$('split').querySelectorAll('span')].forEach((part, at) => { part.style.width = `${widths[at]}%`; });
+  // What was answered before the change says nothing of it.
+  const share = sample?.read_percent === asked ? sample.share : null;
   $('split').querySelector('.tick').style.left = `${100 - asked}%`;
   const total = (sample?.rates?.old ?? 0) + (sample?.rates?.new ?? 0);
+  const counting = share === null && total > 0;
+  const widths = share === null ? [0, 0] : [100 - share, share];
+  if (!counting) [...$('split').querySelectorAll('span')].forEach((part, at) => { part.style.width = `${widths[at]}%`; });
+  const none = counting ? 'Counting who answers since the change' : 'No reads in the last seconds';
   const words = share === null
-    ? status.phase === 'old_only' ? 'Old answers everything; reads are counted from dual_write on' : 'No reads in the last seconds'
+    ? status.phase === 'old_only' ? 'Old answers everything; reads are counted from dual_write on' : none
     : `Of ${rate(total)} reads a second, ${percent(Math.round(share * 10) / 10)} are answered by new`;
   say('split-says', words);
   $('split').setAttribute('aria-label', words);

@@ -32,7 +32,7 @@ const showHistory = (history) => fill('history', history.slice(0, 100), (lines) 
   : [el('li', { class: 'quiet', textContent: 'Nothing was changed yet.' })]);
 
 /** What holds, and what going back would mean now. */
-const wayBack = (status, tables) => {
+const wayBack = (status, tables, statements) => {
   const { link } = status;
   const differing = tables.filter((t) => t.state === 'diverged' || t.state === 'stale').map((t) => t.table);
   const line = (kind, text, why = '') => ({ kind, text, why });
@@ -44,7 +44,11 @@ const wayBack = (status, tables) => {
   const follower = status.primary === 'old' ? 'new' : 'old';
   lines.push(line(near ? '' : 'bad', near ? `${follower} follows` : `${follower} does not follow closely`, `link ${link.state}, ${plural(Math.max(0, link.lag_entries), 'entry', 'entries')} and ${seconds(link.lag_seconds)} behind`));
   lines.push(line(link.parked_total ? 'bad' : '', link.parked_total ? `${plural(link.parked_total, 'entry is', 'entries are')} parked` : 'Nothing is parked'));
-  lines.push(line(differing.length ? 'warn' : '', differing.length ? `${plural(differing.length, 'table is', 'tables are')} not equal` : 'No table is known to differ', differing.slice(0, 8).join(', ')));
+  const suspects = [...new Set(statements.filter((s) => s.mismatched > 0).flatMap((s) => s.tables ?? []))].sort();
+  const answers = status.shadow.mismatched_total > 0 || suspects.length > 0;
+  if (differing.length) lines.push(line('warn', `${plural(differing.length, 'table is', 'tables are')} not equal`, differing.slice(0, 8).join(', ')));
+  if (answers) lines.push(line('bad', 'Reads were answered differently by the two databases', suspects.slice(0, 8).join(', ')));
+  if (!differing.length && !answers) lines.push(line('', 'No table is known to differ'));
   lines.push(line(status.uncaptured_total ? 'warn' : '', status.uncaptured_total ? `${plural(status.uncaptured_total, 'write was', 'writes were')} not captured` : 'Every write was captured'));
   return lines;
 };
@@ -54,5 +58,5 @@ const showRecords = (status) => {
   $('parked-card').hidden = latest.parked.length === 0;
   showParked(latest.parked);
   showHistory(latest.history);
-  fill('way-back', wayBack(status, latest.tables), (all) => all.map(({ kind, text, why }) => el('li', { class: kind || null }, el('span', {}, text, why ? el('small', { textContent: why }) : null))));
+  fill('way-back', wayBack(status, latest.tables, latest.statements), (all) => all.map(({ kind, text, why }) => el('li', { class: kind || null }, el('span', {}, text, why ? el('small', { textContent: why }) : null))));
 };
