@@ -30,6 +30,7 @@ pub mod session;
 pub mod server;
 // control plane
 pub mod runbook;
+pub mod doctor;
 pub mod admin;
 // assembly
 pub mod app;

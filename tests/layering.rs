@@ -10,7 +10,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("databases", &["backend", "store"]),
     ("engines", &["link", "shadow"]),
     ("data plane", &["session", "server"]),
-    ("control plane", &["runbook", "admin"]),
+    ("control plane", &["runbook", "doctor", "admin"]),
     ("assembly", &["app", "demo", "cli"]),
 ];
 

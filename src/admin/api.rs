@@ -98,6 +98,17 @@ pub async fn tables(State(admin): State<Admin>) -> Response {
     answer(admin.conductor.tables().await.map(|tables| json!({ "tables": tables })))
 }
 
+pub async fn doctor(State(admin): State<Admin>) -> Response {
+    Json(examine(&admin.conductor).await).into_response()
+}
+
+/// With what this instance knows of its traffic.
+pub(super) async fn examine(conductor: &crate::runbook::Conductor) -> crate::doctor::Report {
+    let uncaptured = conductor.context.uncaptured();
+    let seen: Vec<crate::doctor::Seen> = uncaptured.into_iter().map(Into::into).collect();
+    crate::doctor::examine(&conductor.context.config, &seen).await
+}
+
 pub async fn history(State(admin): State<Admin>) -> Response {
     answer(admin.conductor.history(DEFAULT_LIMIT).await.map(|history| json!({ "history": history })))
 }

@@ -80,6 +80,10 @@ struct Place {
 }
 
 impl Target {
+    pub fn at(admin: String, token_file: Option<PathBuf>, output: Output) -> Self {
+        Target { admin: Some(admin), token_file, config: PathBuf::new(), output }
+    }
+
     fn place(&self) -> Result<Place, String> {
         let Some(url) = &self.admin else {
             let config = Config::load(&self.config).map_err(|e| e.to_string())?;

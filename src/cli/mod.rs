@@ -2,6 +2,7 @@
 
 mod ask;
 mod client;
+mod doctor;
 mod logs;
 mod manual;
 mod ramp;
@@ -22,7 +23,8 @@ const NOT_DONE: u8 = 1;
 const BAD_CONFIGURATION: u8 = 2;
 const EXIT_CODES: &str = "Exit codes:
   0  done
-  1  refused, not done, or not as it should be: a gate does not hold, the proxy does not answer, differences remain
+  1  refused, not done, or not as it should be: a gate does not hold, the proxy does not answer, differences remain,
+     doctor has found what blocks (warnings alone are 0)
   2  bad usage or configuration; the message names the key and the line";
 
 /// Moves a live application from one Postgres to another: a proxy in front of both.
@@ -54,6 +56,8 @@ enum Command {
         #[arg(long)]
         uninstall: bool,
     },
+    /// Says what in schemas, settings, privileges and traffic stands in the way, table by table, with the fix. Changes nothing.
+    Doctor(doctor::Doctor),
     /// Shows where the migration stands, on one screen.
     Status {
         /// Again every second, until Ctrl-C.
@@ -136,6 +140,7 @@ pub fn run() -> ExitCode {
     match cli.command {
         Command::Serve { config: file } => with_config(&file, |config| serve(config, file.clone(), level)),
         Command::Init { config, uninstall } => with_config(&config, |config| init(config, uninstall)),
+        Command::Doctor(doctor) => doctor::run(&doctor),
         Command::Status { watch, target } => ask::status(&target, watch),
         Command::Phase { phase, force, dry_run, target } => ask::phase(&target, phase, force, dry_run),
         Command::Route { sql, key, target } => ask::route(&target, &sql, &key),

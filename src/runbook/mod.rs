@@ -32,8 +32,9 @@ pub use alerts::Alert;
 pub use change::{PolicyPatch, Refused};
 pub use gates::Gate;
 pub use reload::{Reloaded, Reloader};
-pub use report::{PolicyView, Status, TableReport};
+pub use report::{PolicyView, Status, TableReport, capture_by};
 pub use route::{RouteQuestion, RouteReport};
+pub use triggers::wants_triggers;
 
 use crate::backend::control::{ConnectError, Connection, Purpose};
 use crate::backend::introspect::{self, Paired};

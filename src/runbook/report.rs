@@ -191,11 +191,16 @@ fn capture_of(table: &crate::catalog::Table) -> String {
         (true, true) => return "trigger: whole row (no key)".into(),
         (false, _) => {}
     }
-    let insert = scan(b"insert into t select").statements.into_iter().next().and_then(|s| s.dml.into_iter().next());
-    match insert.map(|dml| capture(&dml, table)) {
+    match capture_by("insert into t select", table) {
         Some(Capture::Keys) => "returning: key".into(),
         Some(Capture::Row) => "returning: whole row (no key)".into(),
         Some(Capture::Impossible(reason)) => format!("none: {reason}"),
         Some(Capture::Table) | None => "returning: table".into(),
     }
+}
+
+/// How a write, whatever table its text names, would be captured on this one.
+pub fn capture_by(sql: &str, table: &crate::catalog::Table) -> Option<Capture> {
+    let dml = scan(sql.as_bytes()).statements.into_iter().next()?.dml.into_iter().next()?;
+    Some(capture(&dml, table))
 }

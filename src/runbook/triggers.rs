@@ -31,7 +31,8 @@ impl Conductor {
     /// Makes the triggers that the configuration asks for, on a primary with this schema.
     pub(super) async fn make_triggers(&self, primary: Side, catalog: &Catalog) -> Result<Made, Trouble> {
         let mode = self.context.config.mirror.capture;
-        let wanted: Vec<u32> = catalog.tables().iter().filter(|t| is_wanted(mode, t, catalog)).map(|t| t.oid).collect();
+        let wanted: Vec<u32> =
+            catalog.tables().iter().filter(|t| wants_triggers(mode, t, catalog)).map(|t| t.oid).collect();
         let mut made = Made::default();
         if wanted.is_empty() {
             return Ok(made);
@@ -103,8 +104,8 @@ fn warn_of(gate: &Gate) {
     tracing::warn!(evidence = %gate.evidence, "triggers could not be made; these tables are captured by RETURNING and the server's counters");
 }
 
-/// Partitions are looked at with the table that they are partitions of.
-fn is_wanted(mode: CaptureMode, table: &Table, catalog: &Catalog) -> bool {
+/// Whether triggers are to capture it. Partitions are looked at with the table that they are partitions of.
+pub fn wants_triggers(mode: CaptureMode, table: &Table, catalog: &Catalog) -> bool {
     let carried = table.mirrored && table.has_rows() && catalog.unpaired(table.oid).is_none();
     let incomplete = table.has_user_triggers || table.has_rules || table.row_security;
     carried

@@ -34,6 +34,7 @@ fn an_operator_at_psql_sees_everything_and_changes_the_policy() {
         "tables",
         "parked",
         "history",
+        "doctor",
         "config",
         "version",
     ];

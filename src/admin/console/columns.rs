@@ -72,6 +72,15 @@ fn of_topic(topic: Topic) -> Columns {
             ("discarded_by", Text),
         ],
         Topic::History => &[("epoch", Int), ("at", Text), ("by", Text), ("from", Text), ("to", Text), ("forced", Bool)],
+        Topic::Doctor => &[
+            ("severity", Text),
+            ("section", Text),
+            ("side", Text),
+            ("object", Text),
+            ("problem", Text),
+            ("fix", Text),
+            ("sql", Text),
+        ],
         Topic::Config => &[("key", Text), ("value", Text)],
         Topic::Version => &[("version", Text)],
     }

@@ -22,12 +22,13 @@ pub enum Topic {
     Tables,
     Parked,
     History,
+    Doctor,
     Config,
     Version,
 }
 
 impl Topic {
-    pub const ALL: [Topic; 14] = [
+    pub const ALL: [Topic; 15] = [
         Topic::Help,
         Topic::Phase,
         Topic::Link,
@@ -40,6 +41,7 @@ impl Topic {
         Topic::Tables,
         Topic::Parked,
         Topic::History,
+        Topic::Doctor,
         Topic::Config,
         Topic::Version,
     ];
@@ -58,6 +60,7 @@ impl Topic {
             Topic::Tables => "tables",
             Topic::Parked => "parked",
             Topic::History => "history",
+            Topic::Doctor => "doctor",
             Topic::Config => "config",
             Topic::Version => "version",
         }

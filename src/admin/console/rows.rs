@@ -28,6 +28,7 @@ pub const HELP: &[(&str, &str)] = &[
     ("SHOW TABLES", "tables, their capture and sync state"),
     ("SHOW PARKED", "entries that the secondary refuses"),
     ("SHOW HISTORY", "every change of policy, by whom"),
+    ("SHOW DOCTOR", "what stands in the way, with the fix; both databases are asked now"),
     ("SHOW CONFIG", "the configuration, without secrets"),
     ("SHOW VERSION", "pgduet's version"),
     ("SET read_percent = 25", "share of the keys that are read from new, 0 to 100"),
@@ -57,6 +58,7 @@ pub async fn rows(conductor: &Conductor, topic: Topic) -> Result<Vec<Row>, Troub
         Topic::Tables => conductor.tables().await?.into_iter().map(table).collect(),
         Topic::Parked => conductor.parked(LIMIT as i64).await?.into_iter().map(parked).collect(),
         Topic::History => conductor.history(LIMIT as i64).await?.into_iter().map(change).collect(),
+        Topic::Doctor => remarks(&crate::admin::api::examine(conductor).await),
         Topic::Config => config(conductor),
         Topic::Version => vec![vec![version().into()]],
     })
@@ -191,6 +193,22 @@ fn change(line: crate::store::control::HistoryLine) -> Row {
     let text = |value: &Value| if value.is_null() { Cell::Null } else { value.to_string().into() };
     let forced = line.evidence["forced"].as_bool().unwrap_or(false);
     vec![line.epoch.into(), line.at.into(), line.by.into(), text(&line.from), text(&line.to), forced.into()]
+}
+
+fn remarks(report: &crate::doctor::Report) -> Vec<Row> {
+    let each = report.sections.iter().flat_map(|section| section.remarks.iter().map(move |r| (section.section, r)));
+    let row = |(section, remark): (crate::doctor::Topic, &crate::doctor::Remark)| -> Row {
+        vec![
+            remark.severity.as_str().into(),
+            section.as_str().into(),
+            remark.side.map(Side::as_str).into(),
+            remark.object.as_str().into(),
+            remark.problem.as_str().into(),
+            remark.fix.clone().into(),
+            remark.sql.clone().into(),
+        ]
+    };
+    each.map(row).collect()
 }
 
 fn config(conductor: &Conductor) -> Vec<Row> {
