@@ -250,6 +250,9 @@ pub struct Link {
     /// How often the journal is looked at when no commit was announced.
     #[serde(deserialize_with = "values::duration")]
     pub poll: Duration,
+    /// How long a commit that nobody waits for may wait for others, to be carried with them.
+    #[serde(deserialize_with = "values::duration")]
+    pub gather: Duration,
     /// How often the carried part of the journal is removed.
     #[serde(deserialize_with = "values::duration")]
     pub clean_up: Duration,
@@ -444,6 +447,7 @@ impl Default for Link {
             retry_min: Duration::from_millis(50),
             retry_max: Duration::from_secs(5),
             poll: Duration::from_millis(200),
+            gather: Duration::from_millis(2),
             clean_up: Duration::from_secs(1),
             sequences: Duration::from_secs(1),
             align_hold: Duration::from_secs(2),

@@ -206,12 +206,20 @@ impl Carrier {
         self.waiting.retain(|request| !request.is_closed());
     }
 
+    /// Until there is something to carry; where nobody waits for it, a little longer, because a cycle of many commits costs both
+    /// databases hardly more than a cycle of one.
     async fn wait_for_work(&mut self) {
         if !self.waiting.is_empty() {
             return;
         }
+        let ledger = Arc::clone(&self.ledger);
+        let unhurried = async {
+            ledger.unhurried.notified().await;
+            tokio::time::sleep(self.config.link.gather).await;
+        };
         tokio::select! {
-            () = self.ledger.commits.notified() => {}
+            () = ledger.commits.notified() => {}
+            () = unhurried => {}
             () = tokio::time::sleep(self.config.link.poll) => {}
             Some(request) = self.orders.requests.recv() => self.waiting.push(request),
             _ = self.orders.schemas.changed() => self.orders.schemas.mark_changed(),

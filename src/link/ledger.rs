@@ -106,8 +106,10 @@ struct Inner {
 pub struct Ledger {
     inner: Mutex<Inner>,
     applied: AtomicU64,
-    /// Rung at each announced commit.
+    /// Rung at each announced commit that somebody waits for.
     pub commits: Notify,
+    /// Rung at each other one.
+    pub unhurried: Notify,
     /// Rung whenever a cycle was applied or the state changed.
     pub progress: Notify,
 }
@@ -139,6 +141,7 @@ impl Default for Ledger {
             }),
             applied: AtomicU64::new(0),
             commits: Notify::new(),
+            unhurried: Notify::new(),
             progress: Notify::new(),
         }
     }
@@ -152,18 +155,28 @@ impl Ledger {
 
     // ---- the sessions' side
 
-    /// A transaction with so many touches was committed on the primary. Returns the cycle that will bring it, at the latest.
+    /// A transaction with so many touches was committed on the primary. Returns the cycle that will bring it, at the latest. Somebody
+    /// waits for that cycle: it begins at once.
     pub fn committed(&self, touches: u64) -> Cycle {
-        let cycle = {
-            let (mut inner, now) = (self.lock(), Instant::now());
-            inner.books.announced(touches, now);
-            let cycle = inner.started + 1;
-            if inner.waiting_since.last().is_none_or(|&(c, _)| c < cycle) {
-                inner.waiting_since.push((cycle, now));
-            }
-            cycle
-        };
+        let cycle = self.announce(touches);
         self.commits.notify_one();
+        cycle
+    }
+
+    /// The same where nobody waits: the cycle may gather more commits first (`link.gather`).
+    pub fn committed_unhurried(&self, touches: u64) -> Cycle {
+        let cycle = self.announce(touches);
+        self.unhurried.notify_one();
+        cycle
+    }
+
+    fn announce(&self, touches: u64) -> Cycle {
+        let (mut inner, now) = (self.lock(), Instant::now());
+        inner.books.announced(touches, now);
+        let cycle = inner.started + 1;
+        if inner.waiting_since.last().is_none_or(|&(c, _)| c < cycle) {
+            inner.waiting_since.push((cycle, now));
+        }
         cycle
     }
 

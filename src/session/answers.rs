@@ -274,9 +274,12 @@ impl Session {
     fn committed(&mut self, touches: u64, frame: BytesMut) {
         failpoint::pass("session.commit.reported");
         let ledger = &self.worker.context.ledger;
-        self.last_write = ledger.committed(touches);
-        failpoint::pass("session.commit.announced");
         let waits = self.policy.as_ref().is_some_and(|p| p.ack == Ack::Both) && ledger.holds_commits();
+        self.last_write = match waits {
+            true => ledger.committed(touches),
+            false => ledger.committed_unhurried(touches),
+        };
+        failpoint::pass("session.commit.announced");
         match waits {
             false => self.client.outbound.extend_from_slice(&frame),
             true => {
