@@ -120,13 +120,14 @@ async fn open(worker: &Worker, channel: &mut Channel) -> Result<Option<Opened>, 
         };
     }
     check_database(worker, &hello)?;
-    let slot = context.registry.enroll(&hello.user);
+    let mut slot = context.registry.enroll(&hello.user);
     has_place(context, &hello.user)?;
     let identity = Arc::new(Identity { user: hello.user.clone(), parameters: hello.parameters, credentials });
     let login = Arc::new(Login { identity });
     let primary = context.registry.policy().primary();
     let backend = log_in(worker, &login, primary).await.map_err(|error| refusal(primary, error))?;
-    greet(channel, &backend, slot.pid, &slot.secret);
+    let secret = slot.known_as(backend.key.0);
+    greet(channel, &backend, &secret);
     Ok(Some(Opened::Session(login, slot, Box::new(backend), primary)))
 }
 
@@ -197,13 +198,14 @@ async fn log_in(worker: &Worker, login: &Login, side: Side) -> Result<Backend, L
     Ok(backend)
 }
 
-fn greet(channel: &mut Channel, backend: &Backend, pid: i32, secret: &[u8]) {
+/// The secret is the proxy's own: the backend's stays between the two.
+fn greet(channel: &mut Channel, backend: &Backend, secret: &[u8]) {
     put_authentication(channel, Authentication::Ok);
     let out = &mut channel.outbound;
     for (name, value) in &backend.parameters {
         Writer::begin(out, back::PARAMETER_STATUS).cstr(name).cstr(value).end();
     }
-    Writer::begin(out, back::BACKEND_KEY_DATA).u32(pid as u32).bytes(secret).end();
+    Writer::begin(out, back::BACKEND_KEY_DATA).u32(backend.key.0 as u32).bytes(secret).end();
     Writer::begin(out, back::READY_FOR_QUERY).u8(b'I').end();
 }
 

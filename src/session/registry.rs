@@ -9,6 +9,7 @@
 //! ([`Slot::enter`]): either it sees the swap, or whoever swapped sees the slot.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -40,10 +41,22 @@ impl Cancellable {
 #[derive(Debug, Default)]
 struct Inner {
     slots: HashMap<u64, Arc<AtomicU64>>,
-    cancels: HashMap<i32, Cancellable>,
+    /// By process id; two servers may give out the same, and a server gives it out again.
+    cancels: HashMap<i32, Vec<Cancellable>>,
     /// Sessions of each user who has any.
     users: HashMap<Arc<str>, usize>,
     next: u64,
+}
+
+impl Inner {
+    fn forget_cancels(&mut self, pid: i32, secret: &[u8]) {
+        if let Entry::Occupied(mut known) = self.cancels.entry(pid) {
+            known.get_mut().retain(|c| !c.is_opened_by(secret));
+            if known.get().is_empty() {
+                known.remove();
+            }
+        }
+    }
 }
 
 /// See the module's text.
@@ -147,18 +160,16 @@ impl Registry {
         inner.next += 1;
         let id = inner.next;
         inner.slots.insert(id, Arc::clone(&using));
-        let (pid, secret, request) = ((id & 0x7fff_ffff) as i32, rand::random(), Arc::<Request>::default());
-        inner.cancels.insert(pid, Cancellable { secret, request: Arc::clone(&request) });
         let user = inner.users.get_key_value(user).map_or_else(|| Arc::from(user), |(known, _)| Arc::clone(known));
         *inner.users.entry(Arc::clone(&user)).or_default() += 1;
         self.clients.fetch_add(1, Ordering::Relaxed);
-        Slot { registry: Arc::clone(self), id, using, user, pid, secret, request }
+        Slot { registry: Arc::clone(self), id, using, user, key: None, request: Arc::default() }
     }
 
     /// Where a cancel request for a session is left. A wrong key opens nothing.
     pub fn cancellable(&self, cancel: &Cancel) -> Option<Arc<Request>> {
         let inner = self.lock();
-        let meant = inner.cancels.get(&cancel.pid).filter(|c| c.is_opened_by(&cancel.secret));
+        let meant = inner.cancels.get(&cancel.pid)?.iter().find(|c| c.is_opened_by(&cancel.secret));
         meant.map(|c| Arc::clone(&c.request))
     }
 }
@@ -170,14 +181,23 @@ pub struct Slot {
     id: u64,
     using: Arc<AtomicU64>,
     user: Arc<str>,
-    /// What the client gets for its cancel requests.
-    pub pid: i32,
-    pub secret: [u8; 4],
+    /// What the client got for its cancel requests.
+    key: Option<(i32, [u8; 4])>,
     /// Where they are left.
     pub request: Arc<Request>,
 }
 
 impl Slot {
+    /// The secret for this session's cancel requests; the client knows it by the process that serves it on the primary, because that is what
+    /// `pg_backend_pid()`, notifications and the server's log name. Once in a session's life.
+    pub fn known_as(&mut self, pid: i32) -> [u8; 4] {
+        let secret = rand::random();
+        let cancellable = Cancellable { secret, request: Arc::clone(&self.request) };
+        self.registry.lock().cancels.entry(pid).or_default().push(cancellable);
+        self.key = Some((pid, secret));
+        secret
+    }
+
     /// The policy for a transaction that begins now; held until [`Slot::leave`].
     pub fn enter(&self) -> Arc<Policy> {
         loop {
@@ -203,7 +223,9 @@ impl Drop for Slot {
         self.leave();
         let mut inner = self.registry.lock();
         inner.slots.remove(&self.id);
-        inner.cancels.remove(&self.pid);
+        if let Some((pid, secret)) = self.key {
+            inner.forget_cancels(pid, &secret);
+        }
         if let Some(count) = inner.users.get_mut(&self.user) {
             *count -= 1;
             if *count == 0 {
@@ -241,5 +263,19 @@ mod tests {
         assert_eq!((registry.clients_of("app"), registry.clients_of("ops"), registry.clients()), (2, 0, 2));
         drop(first);
         assert_eq!((registry.clients_of("app"), registry.clients()), (1, 1));
+    }
+
+    #[test]
+    fn sessions_that_two_servers_know_by_one_number_are_told_apart() {
+        let registry = Registry::new(Policy::old_only());
+        let (mut first, mut second) = (registry.enroll("app"), registry.enroll("app"));
+        let keys = [first.known_as(7), second.known_as(7)];
+        let meant = |secret: &[u8]| registry.cancellable(&Cancel { pid: 7, secret: secret.to_vec() });
+        assert!(meant(&keys[0]).is_some_and(|request| Arc::ptr_eq(&request, &first.request)));
+        drop(first);
+        assert!(meant(&keys[0]).is_none());
+        assert!(meant(&keys[1]).is_some_and(|request| Arc::ptr_eq(&request, &second.request)));
+        drop(second);
+        assert!(registry.lock().cancels.is_empty());
     }
 }

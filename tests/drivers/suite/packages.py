@@ -28,6 +28,12 @@ SUITES = {
     "psycopg2": Suite("psycopg2==2.9.13", "psycopg2_test", ["psycopg2-binary==2.9.13"], hides="lib"),
     "pg8000": Suite("pg8000==1.31.6", "postgres", ["pg8000==1.31.6", "pytest-mock", "pytest-benchmark", "pytz"],
                     ["--benchmark-disable", "--ignore=test/test_readme.py"], hides="src"),
+    "asyncpg": Suite("asyncpg==0.32.0", "postgres", ["asyncpg==0.32.0", "distro"], ["tests"], hides="asyncpg"),
+    "sqlalchemy": Suite("sqlalchemy==2.1.9", "test", ["sqlalchemy==2.1.9", "psycopg[binary]==3.3.9", "typing-extensions"], [
+        "--dburi=postgresql+psycopg://postgres:pw@127.0.0.1:{port}/test",
+        "test/dialect/postgresql", "test/dialect/test_suite.py", "test/engine/test_reflection.py", "test/orm/test_unitofwork.py",
+        "test/orm/test_unitofworkv2.py", "test/orm/test_versioning.py", "test/orm/test_transaction.py", "test/engine/test_transaction.py",
+    ], schema="CREATE SCHEMA test_schema; CREATE SCHEMA test_schema_2; CREATE EXTENSION hstore; CREATE EXTENSION citext"),
 }
 TOOLS = ["pytest==9.2.0", "setuptools>=77", "wheel", "cython"]
 OUTCOME = re.compile(r"^(PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS) (\S+)", re.M)
