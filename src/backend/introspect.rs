@@ -7,6 +7,7 @@ use tokio_postgres::Row;
 
 use super::control::Connection;
 use super::types;
+use crate::catalog::twins::{OwnType, Twins};
 use crate::catalog::{Catalog, Column, Table, TableKind, Volatility};
 use crate::config::Mirror;
 use crate::side::BySide;
@@ -19,6 +20,7 @@ const USER_SCHEMAS: &str = "n.nspname NOT IN ('pg_catalog', 'information_schema'
 #[derive(Clone, Debug, Default)]
 pub struct Schema {
     pub tables: Vec<Table>,
+    pub own_types: Vec<OwnType>,
     pub functions: HashMap<String, Volatility>,
     /// Volatile functions of the user's own, by lower-case name.
     pub writers: HashSet<String>,
@@ -43,16 +45,18 @@ impl Schema {
 /// Reads the schema that this connection's database has. `mirrored` says so far only what `mirror.include` and
 /// `mirror.exclude` say: see [`pair`].
 pub async fn read(connection: &Connection, mirror: &Mirror) -> Result<Schema, tokio_postgres::Error> {
-    let (tables, columns, keys, functions, writers, committers, (usual_isolation, usual_path), declared) = futures_util::try_join!(
+    let (tables, columns, keys, own_types, functions, writers, committers, usual, declared) = futures_util::try_join!(
         read_tables(connection),
         read_columns(connection),
         read_keys(connection),
+        read_own_types(connection),
         read_functions(connection),
         read_writers(connection),
         read_committers(connection),
         read_usual(connection),
         read_methods(connection)
     )?;
+    let (usual_isolation, usual_path) = usual;
     let mut tables = tables;
     let mut columns = columns;
     for table in &mut tables {
@@ -63,7 +67,7 @@ pub async fn read(connection: &Connection, mirror: &Mirror) -> Result<Schema, to
             && declared.get(&table.oid) != Some(&b'n');
         table.by_trigger = declared.get(&table.oid) == Some(&b't');
     }
-    Ok(Schema { tables, functions, writers, committers, usual_isolation, usual_path })
+    Ok(Schema { tables, own_types, functions, writers, committers, usual_isolation, usual_path })
 }
 
 /// Whether a plain BEGIN means READ COMMITTED for everybody, and names are looked up where they usually are.
@@ -199,6 +203,17 @@ fn choose_key(columns: &[Column], indexes: &[UniqueIndex]) -> Option<Vec<usize>>
     })
 }
 
+/// Every table has two of them, and they are what differs between two databases first.
+async fn read_own_types(connection: &Connection) -> Result<Vec<OwnType>, tokio_postgres::Error> {
+    let sql = "SELECT t.oid, n.nspname::text, t.typname::text, t.typtype IN ('c', 'r', 'm') OR t.typcategory = 'A' \
+               FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace WHERE t.oid >= 16384 \
+                 AND n.nspname NOT IN ('pgduet', 'pg_toast') AND n.nspname !~ '^pg_(temp|toast_temp)_'";
+    let own = |row: &Row| {
+        Ok(OwnType { oid: row.try_get(0)?, schema: row.try_get(1)?, name: row.try_get(2)?, nests: row.try_get(3)? })
+    };
+    connection.query(sql, &[]).await?.iter().map(own).collect()
+}
+
 /// The worst of all overloads counts; an aggregate is as bad as what it calls.
 async fn read_functions(connection: &Connection) -> Result<HashMap<String, Volatility>, tokio_postgres::Error> {
     let sql = "SELECT lower(p.proname::text), max(CASE WHEN p.prokind = 'p' THEN 3 ELSE greatest( \
@@ -283,8 +298,24 @@ pub fn pair(mut old: Schema, mut new: Schema) -> Paired {
         }
     }
     let left_out = left_out(&old, &on_old, &new, &on_new);
-    let (old, new) = (old.into_catalog().with_unpaired(on_old), new.into_catalog().with_unpaired(on_new));
+    let (to_new, to_old) = (twins(&old, &new), twins(&new, &old));
+    let old = old.into_catalog().with_unpaired(on_old).with_twins(to_new);
+    let new = new.into_catalog().with_unpaired(on_new).with_twins(to_old);
     Paired { catalogs: BySide { old: Arc::new(old), new: Arc::new(new) }, left_out }
+}
+
+/// Every relation counts, mirrored or not: views are read too.
+fn twins(here: &Schema, there: &Schema) -> Twins {
+    let mut twins = Twins::of_types(&here.own_types, &there.own_types);
+    let by_name: HashMap<(&str, &str), &Table> =
+        there.tables.iter().map(|t| ((t.schema.as_str(), t.name.as_str()), t)).collect();
+    for table in &here.tables {
+        let Some(twin) = by_name.get(&(table.schema.as_str(), table.name.as_str())) else { continue };
+        let number = |name: &str| twin.columns.iter().find(|c| c.name == name).map(|c| c.number);
+        let columns = table.columns.iter().filter_map(|c| Some((c.number, number(&c.name)?)));
+        twins.add_table(table.oid, twin.oid, columns);
+    }
+    twins
 }
 
 /// Each unpaired table once, by name.

@@ -1,8 +1,12 @@
 //! A snapshot of one backend's schema: the tables with their keys, and how volatile its functions are. Plain data,
 //! filled by `backend::introspect`, read by the analysis of statements and by the link.
 
+pub mod twins;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+
+use self::twins::Twins;
 
 /// How a value of a column becomes text that says exactly the same whatever the client's settings are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +124,7 @@ pub struct Catalog {
     usual_path: bool,
     /// Mirrored tables that the other side has not, or not with the same columns: why, by oid.
     unpaired: HashMap<u32, String>,
+    twins: Twins,
 }
 
 impl Catalog {
@@ -170,6 +175,20 @@ impl Catalog {
     }
 
     /// Names the tables that cannot be carried, with the reason.
+    pub fn with_twins(self, twins: Twins) -> Self {
+        Catalog { twins, ..self }
+    }
+
+    /// How the other side calls what this one calls by oid.
+    pub fn twins(&self) -> &Twins {
+        &self.twins
+    }
+
+    /// A value of one of its columns, in binary form, names types that the other side calls otherwise.
+    pub fn nests_own_types(&self, table: &Table) -> bool {
+        table.columns.iter().any(|column| self.twins.nest(column.type_oid))
+    }
+
     pub fn with_unpaired(self, unpaired: HashMap<u32, String>) -> Self {
         Catalog { unpaired, ..self }
     }

@@ -26,6 +26,8 @@ pub enum Why {
     AdvisoryLock,
     /// The session has something that the secondary has refused, or that there is no way to carry.
     NotCarried,
+    /// It asks for values in binary form that name types inside, and the sides number these differently.
+    BinaryTypes,
     /// It takes row locks.
     Locking,
     /// It calls a function that is volatile, unknown, or tells about the server itself.
@@ -53,7 +55,7 @@ pub enum Why {
 }
 
 impl Why {
-    pub const ALL: [Why; 22] = [
+    pub const ALL: [Why; 23] = [
         Why::Phase,
         Why::TransactionWrote,
         Why::TransactionSide,
@@ -64,6 +66,7 @@ impl Why {
         Why::HeldCursor,
         Why::AdvisoryLock,
         Why::NotCarried,
+        Why::BinaryTypes,
         Why::Locking,
         Why::Function,
         Why::NotMirrored,
@@ -90,6 +93,7 @@ impl Why {
             Why::HeldCursor => "held_cursor",
             Why::AdvisoryLock => "advisory_lock",
             Why::NotCarried => "not_carried",
+            Why::BinaryTypes => "binary_types",
             Why::Locking => "locking",
             Why::Function => "function",
             Why::NotMirrored => "not_mirrored",

@@ -61,6 +61,8 @@ impl Opaque {
 /// What the tree of a read that may move says beside that.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Traits {
+    /// Values of its tables, in binary form, name types that the sides call by different oids.
+    pub nested: bool,
     /// Its answer depends on the time at which its transaction began.
     pub clock: bool,
     /// A table or its fingerprint is pinned to that side.
@@ -340,8 +342,9 @@ fn movable(statement: &Statement, text: &[u8], policy: &Policy, names: &Names) -
         Found::Table(table) => Some(&**table),
         _ => None,
     });
+    let nested = tables.clone().any(|table| catalog.nests_own_types(table));
     let pin = super::segments::pin(&policy.rules, statement.fingerprint, tables);
-    Ok(Traits { clock: shape.tells_time(), pin, column: column(&shape, policy, names) })
+    Ok(Traits { nested, clock: shape.tells_time(), pin, column: column(&shape, policy, names) })
 }
 
 /// The first of the columns that are routing keys which the statement asks for by equality.

@@ -3,6 +3,7 @@
 use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_128};
 
 use super::value::{Value, sorts_by_its_bytes, value};
+use crate::catalog::twins::FIRST_OWN_OID;
 use crate::wire::{HEADER, back, cstr, error_field};
 
 /// A column as a RowDescription names it.
@@ -13,9 +14,6 @@ pub struct Column {
     type_modifier: i32,
     binary: bool,
 }
-
-/// The first oid that a user's own type can have: such oids differ from server to server.
-const FIRST_OWN_OID: u32 = 16_384;
 
 impl Column {
     fn is_like(&self, other: &Column) -> bool {

@@ -1,5 +1,6 @@
 //! From a backend to the client: frames pass as they are, but for what pgduet itself put in, and for what has to wait for the secondary.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Buf, BytesMut};
@@ -10,6 +11,7 @@ use super::peer::MAX_BACKEND_MESSAGE;
 use super::tally::Class;
 use super::transaction::{Control, Status, Touches};
 use super::{End, Session, Withheld};
+use crate::catalog::twins::Twins;
 use crate::failpoint;
 use crate::routing::{Ack, Choice, Why};
 use crate::side::Side;
@@ -53,17 +55,20 @@ impl Session {
         if header.tag == back::PARAMETER_STATUS && rest.len() >= header.len && self.note_parameter(side, header) {
             return Ok(self.drop_frame(side, header));
         }
+        let is_secondary = side != self.primary();
         let Some(peer) = self.peers.get_mut(side) else { return Ok(Taken::NeedsMore) };
         let inbound = &mut peer.channel.inbound;
         let rest = inbound.get(self.answers.approved..).unwrap_or_default();
         if header.tag == back::COPY_IN_RESPONSE {
-            peer.copies_in = true;
+            peer.copies_in = !std::mem::take(&mut peer.copied_ahead);
         } else if header.tag == back::ERROR {
-            peer.copies_in = false;
+            (peer.copies_in, peer.copied_ahead) = (false, false);
             peer.said_why |= rest.get(..header.len).is_some_and(ends_the_connection);
         }
         let batch = peer.batches.front_mut();
-        if batch.is_none_or(|b| b.passes(header.tag)) {
+        // What the secondary calls by its own numbers is looked at whoever asked.
+        let named = is_secondary && matches!(header.tag, back::ROW_DESCRIPTION | back::PARAMETER_DESCRIPTION);
+        if batch.is_none_or(|b| b.passes(header.tag) && !named) {
             self.answers.approve(header.len, inbound.len());
             return Ok(Taken::Frame);
         }
@@ -86,9 +91,16 @@ impl Session {
 
     /// A frame that is not ReadyForQuery, whole, in a batch that cares.
     fn treat_frame(&mut self, side: Side, header: Header) -> Result<Taken, End> {
+        let on_primary = self.primary() == side;
+        let names = matches!(header.tag, back::ROW_DESCRIPTION | back::PARAMETER_DESCRIPTION) && !on_primary;
+        let foreign = self.policy.as_ref().filter(|_| names).map(|policy| Arc::clone(policy.catalog.get(side)));
         let Some(peer) = self.peers.get_mut(side) else { return Ok(Taken::NeedsMore) };
         let Some(batch) = peer.batches.front_mut() else { return Ok(Taken::NeedsMore) };
         let inbound = &mut peer.channel.inbound;
+        if let Some(catalog) = foreign {
+            let frame = inbound.get_mut(self.answers.approved..self.answers.approved + header.len).unwrap_or_default();
+            name_as_primary(catalog.twins(), header.tag, frame);
+        }
         let frame = inbound.get(self.answers.approved..self.answers.approved + header.len).unwrap_or_default();
         let mut replaced = BytesMut::new();
         let Answered { outcome, done, mut undone } = batch.take(frame, &mut replaced);
@@ -101,7 +113,6 @@ impl Session {
         if header.tag == back::ERROR {
             self.copy_failed();
         }
-        let on_primary = self.primary() == side;
         let commit = done.as_ref().filter(|_| on_primary).map_or(Touches::None, |run| self.transaction_after(run));
         let Some(peer) = self.peers.get_mut(side) else { return Ok(Taken::NeedsMore) };
         let inbound = &mut peer.channel.inbound;
@@ -224,6 +235,9 @@ impl Session {
             }
             self.client.inbound.advance(rest.min(self.client.inbound.len()));
         }
+        if calm {
+            self.peers.get_mut(side).iter_mut().for_each(|peer| peer.copied_ahead = false);
+        }
         if calm && self.transaction.status == Status::Idle {
             self.statements.close_portals();
         }
@@ -335,6 +349,15 @@ impl Session {
 
     fn primary_or_only(&self) -> Side {
         self.policy.as_ref().map_or_else(|| self.worker.context.registry.policy().primary(), |p| p.primary())
+    }
+}
+
+/// The client has looked types and tables up on the primary.
+fn name_as_primary(twins: &Twins, tag: u8, frame: &mut [u8]) {
+    match (tag, frame.get_mut(crate::wire::HEADER..)) {
+        (back::ROW_DESCRIPTION, Some(_)) => twins.translate_row_description(frame),
+        (back::PARAMETER_DESCRIPTION, Some(types)) => twins.translate_types(types),
+        _ => {}
     }
 }
 

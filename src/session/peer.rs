@@ -25,6 +25,8 @@ pub struct Peer {
     pub lost: bool,
     /// It takes COPY data, and ignores Sync and Flush meanwhile.
     pub copies_in: bool,
+    /// The client has ended its COPY data before the server has asked for any.
+    pub copied_ahead: bool,
     /// What is asked of it once the client has ended its COPY data.
     pub after_copy: Option<Look>,
     /// It has said why it ends the connection.
@@ -41,6 +43,7 @@ impl Peer {
             broken: false,
             lost: false,
             copies_in: false,
+            copied_ahead: false,
             after_copy: None,
             said_why: false,
             _counted: counted,

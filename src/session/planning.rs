@@ -183,7 +183,9 @@ impl Session {
         self.settle_on(side, policy);
         if let (Some(choice), Some(single)) = (choice, single) {
             let request = single.request(&whole);
-            let read = self.read(policy, choice, &single.read, &single.statement.sql, &request, &whole);
+            let mut read = self.read(policy, choice, &single.read, &single.statement.sql, &request, &whole);
+            // The other side would take its parameters for those of other types.
+            read.sample = read.sample.filter(|_| !single.names_own_types());
             let mut batch = Batch::new(Class::Read, Care::Frames, Ending::Open);
             batch.read = Some(read);
             if let Some(peer) = self.peers.get_mut(side) {

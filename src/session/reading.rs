@@ -439,6 +439,7 @@ fn movable_in(read: &SingleRead, transaction: routing::Transaction) -> Result<()
     match &read.movable {
         Err(why) => Err(*why),
         Ok(traits) if traits.clock && transaction != routing::Transaction::None => Err(Why::Function),
+        Ok(traits) if traits.nested && read.binary => Err(Why::BinaryTypes),
         Ok(_) if read.lasting && transaction != routing::Transaction::None => Err(Why::SessionState),
         Ok(_) => Ok(()),
     }

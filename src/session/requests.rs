@@ -89,7 +89,10 @@ impl Session {
                 }
                 self.requests.approve(header.len, arrived);
                 if header.tag != front::COPY_DATA {
-                    self.peers.get_mut(self.active).iter_mut().for_each(|p| p.copies_in = false);
+                    if let Some(peer) = self.peers.get_mut(self.active) {
+                        let asked = std::mem::take(&mut peer.copies_in);
+                        peer.copied_ahead = !asked && !peer.batches.is_empty();
+                    }
                     self.copy_ended();
                 }
                 return Ok(Took::It);

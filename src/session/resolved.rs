@@ -60,6 +60,8 @@ pub struct SingleRead {
     pub forced: Option<Side>,
     /// Its portal may outlive the messages that run it: inside a transaction it is the primary's.
     pub lasting: bool,
+    /// It asks for rows in binary form.
+    pub binary: bool,
 }
 
 #[derive(Debug)]
@@ -106,6 +108,7 @@ impl Resolved {
                     column: column(movable, statement, text, policy, names),
                     forced: statement.hints.route,
                     lasting: false,
+                    binary: false,
                 });
             }
             let calls = called(&action, statement, text, writers);

@@ -1,5 +1,6 @@
 //! Messages of the extended protocol, one by one, to the active side: statements in the form that it has to have there.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -87,7 +88,7 @@ impl Session {
         let side = self.active;
         let text = self.text_for(policy, &prepared, side);
         if let Some(peer) = self.peers.get_mut(side) {
-            Writer::parse(&mut peer.channel.outbound, parse.name, &text, parse.types);
+            Writer::parse(&mut peer.channel.outbound, parse.name, &text, &types_for(policy, side, parse.types));
         }
         self.captures_statements |= *text != *prepared.sql;
         prepared.set_there(side, Some(text));
@@ -118,7 +119,8 @@ impl Session {
             self.step(Step::Close { injected: true });
         }
         if let Some(peer) = self.peers.get_mut(side) {
-            Writer::parse(&mut peer.channel.outbound, &prepared.name, &wanted, &prepared.types);
+            let types = types_for(policy, side, &prepared.types);
+            Writer::parse(&mut peer.channel.outbound, &prepared.name, &wanted, &types);
         }
         self.step(Step::Parse { injected: true, name: prepared.name.clone(), undo: None });
         self.captures_statements |= *wanted != *prepared.sql;
@@ -276,5 +278,14 @@ impl Session {
             None => {}
         }
         Some(())
+    }
+}
+
+/// The client names types as the primary does.
+fn types_for<'a>(policy: &Policy, side: Side, types: &'a [u8]) -> Cow<'a, [u8]> {
+    let primary = policy.primary();
+    match side == primary {
+        true => Cow::Borrowed(types),
+        false => policy.catalog.get(primary).twins().translated_types(types).map_or(Cow::Borrowed(types), Cow::Owned),
     }
 }

@@ -7,6 +7,7 @@ use bytes::BytesMut;
 use super::Session;
 use super::resolved::SingleRead;
 use super::statements::Prepared;
+use crate::catalog::twins::FIRST_OWN_OID;
 use crate::routing::Policy;
 use crate::wire::{Bind, HEADER, Header, Parse, Writer, front};
 
@@ -34,6 +35,7 @@ impl Session {
                     let resolved = statement.resolved(policy.generation, |sql| self.resolve(policy, sql));
                     let mut read = resolved.read.clone()?;
                     read.lasting = !bind.portal.is_empty();
+                    read.binary = bind.result_formats.iter().any(|&byte| byte != 0);
                     read.bind(&bind);
                     let (parameters, formats) = (bind.parameters.to_vec(), bind.result_formats.to_vec());
                     single = Some(Single { statement, read, parameters, formats });
@@ -60,6 +62,12 @@ pub(super) struct Single {
 }
 
 impl Single {
+    /// A parameter's type is given by an oid that the two sides may use for different types.
+    pub fn names_own_types(&self) -> bool {
+        let oids = self.statement.types.get(2..).unwrap_or_default().chunks_exact(4);
+        oids.filter_map(|oid| oid.try_into().ok().map(u32::from_be_bytes)).any(|oid| oid >= FIRST_OWN_OID)
+    }
+
     /// The same read with an unnamed statement, for whoever asks again.
     pub fn request(&self, whole: &[u8]) -> Vec<u8> {
         let mut out = BytesMut::with_capacity(whole.len() + self.statement.sql.len() + 32);

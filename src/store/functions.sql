@@ -84,6 +84,15 @@ BEGIN
     END IF;
 END $$;
 
+-- A number that no other statement has, greater than that of every statement whose locks this one had to wait for: its end is in the log
+-- before. Not nextval(): that would be what the client's own lastval() finds.
+CREATE OR REPLACE FUNCTION pgduet.next_statement() RETURNS bigint
+    LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT setval('pgduet.statement_number', ((pg_current_wal_insert_lsn() - '0/0')::bigint << 12) | (pg_backend_pid() & 4095))
+    $$;
+REVOKE EXECUTE ON FUNCTION pgduet.next_statement() FROM PUBLIC;
+
 -- A statement that the link runs on the secondary: DDL. `kind` is 'd', or 'a' where the statement makes a table out of a
 -- query (CREATE TABLE AS, SELECT INTO): that table's definition is written down instead of the text. Rows that the statement
 -- computed are for capture_changed() to note. The role is found here, not told: it is whom the statement will run as.
@@ -108,7 +117,7 @@ BEGIN
         statement := pgduet.definition(made);
     END IF;
     INSERT INTO pgduet.journal (rel, op, key) VALUES (coalesce(made, 0), 'D', ARRAY[kind::text, statement, caller, search_path,
-        settings::text, coalesce(affected, ''), nextval('pgduet.statement_number')::text]);
+        settings::text, coalesce(affected, ''), pgduet.next_statement()::text]);
 END $$;
 
 -- As whoever calls it, with the settings that a text's meaning hangs on.

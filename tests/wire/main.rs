@@ -24,6 +24,10 @@ use talk::{Server, Transcript, hold};
 const SCHEMA: &str = include_str!("schema.sql");
 /// A role that the client may take on, and that may do little.
 const ROLES: &str = "CREATE ROLE reader; GRANT reader TO app; GRANT SELECT ON item TO reader";
+/// What `new` calls by other numbers than `old`, as two real databases do.
+const RENUMBERED: &str = "DROP TABLE feeling; DROP TYPE mood; CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy'); \
+    CREATE TABLE feeling (id integer PRIMARY KEY, m mood, p positive, ms mood[]); \
+    INSERT INTO feeling VALUES (1, 'sad', 1, '{sad,ok}'), (2, 'happy', 2, NULL)";
 /// Of one run, so many differences are shown.
 const SHOWN: usize = 30;
 
@@ -72,6 +76,7 @@ impl Pair {
         let duo = Duo::start_with(SCHEMA, settings);
         let bare = Cluster::start(&duo.binaries, Options::quick("old")).unwrap_or_else(fail("a server"));
         psql(&duo.binaries, &bare.url("app", "app"), SCHEMA).unwrap_or_else(fail("the schema"));
+        psql(&duo.binaries, &duo.new.url("app", "app"), RENUMBERED).unwrap_or_else(fail("other numbers"));
         for cluster in [&duo.old, &duo.new, &bare] {
             cluster.sql("app", ROLES).unwrap_or_else(fail("the roles"));
         }

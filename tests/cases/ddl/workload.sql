@@ -65,3 +65,9 @@ ANALYZE ddl_t;
 CLUSTER ddl_t USING ddl_t_pkey;
 DROP TABLE ddl_typed;
 DROP TYPE ddl_color;
+
+-- The session's own last number is not that of a statement's capture.
+CREATE TABLE numbered (id serial PRIMARY KEY, t text);
+INSERT INTO numbered (t) VALUES ('a'), ('b');
+CREATE TABLE made_later (x integer);
+SELECT lastval();
