@@ -253,6 +253,10 @@ pub struct Link {
     /// How long a commit that nobody waits for may wait for others, to be carried with them.
     #[serde(deserialize_with = "values::duration")]
     pub gather: Duration,
+    /// How often one instance looks after what another one does: the holder for commits elsewhere, the others, while commits wait, for
+    /// what the holder has brought.
+    #[serde(deserialize_with = "values::duration")]
+    pub follow: Duration,
     /// How often the carried part of the journal is removed.
     #[serde(deserialize_with = "values::duration")]
     pub clean_up: Duration,
@@ -448,6 +452,7 @@ impl Default for Link {
             retry_max: Duration::from_secs(5),
             poll: Duration::from_millis(200),
             gather: Duration::from_millis(2),
+            follow: Duration::from_millis(5),
             clean_up: Duration::from_secs(1),
             sequences: Duration::from_secs(1),
             align_hold: Duration::from_secs(2),

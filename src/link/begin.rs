@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::carrier::open_both;
 use super::ends::End;
 use super::express::Hot;
 use super::failure::Failure;
@@ -19,7 +18,10 @@ use crate::side::Side;
 use crate::store::{Snapshot, detached, journal, marker, parked};
 
 /// The advisory lock, on the primary, of whoever holds the link.
-pub const HOLDER: i64 = 0x7067_6475_6574_0001;
+const HOLDER: i64 = 0x7067_6475_6574_0001;
+
+/// The advisory lock, shared, of instances that do not hold the link and have sessions that write.
+pub const WRITES_ELSEWHERE: i64 = 0x7067_6475_6574_0003;
 
 /// The two ends, ready for cycles.
 #[derive(Debug)]
@@ -38,12 +40,15 @@ pub struct Session {
 }
 
 impl Session {
-    /// Connects, takes the lock, reads the marker and makes the plans.
-    pub async fn open(config: &Config, side: Side) -> Result<Self, Failure> {
-        let (primary, secondary) = open_both(config, side).await?;
-        take_lock(&primary).await?;
+    /// With the lock in hand: reads the marker and makes the plans.
+    pub async fn open(
+        primary: Connection,
+        secondary: Connection,
+        config: &Config,
+        side: Side,
+    ) -> Result<Self, Failure> {
         if let Some(reason) = detached::read(&primary).await? {
-            return Err(Failure::Detached(reason));
+            return Err(Failure::DetachedBefore(reason));
         }
         let identity = marker::identity(&primary).await?;
         let Some(marker) = marker::read(&secondary).await? else {
@@ -86,12 +91,29 @@ impl Session {
     }
 }
 
-async fn take_lock(primary: &Connection) -> Result<(), Failure> {
-    let row = primary.query_one("SELECT pg_try_advisory_lock($1)", &[&HOLDER]).await.map_err(Failure::Primary)?;
-    match row.try_get(0).map_err(Failure::Primary)? {
-        true => Ok(()),
-        false => Err(Failure::HeldElsewhere),
-    }
+/// Takes the lock, for as long as the connection lives; `false`: another instance has it.
+pub async fn take_lock(primary: &Connection) -> Result<bool, Failure> {
+    ask(primary, "SELECT pg_try_advisory_lock($1)", HOLDER).await
+}
+
+/// Whether another instance has sessions that write: if this one can lock them all out, there is none.
+pub async fn others_write(primary: &Connection) -> Result<bool, Failure> {
+    let sql = "SELECT CASE WHEN pg_try_advisory_lock($1) THEN NOT pg_advisory_unlock($1) ELSE true END";
+    ask(primary, sql, WRITES_ELSEWHERE).await
+}
+
+/// For the holder to know. What it does to know keeps the lock for a moment only.
+pub async fn say_that_sessions_write(primary: &Connection) -> Result<(), Failure> {
+    ask(primary, "SELECT pg_advisory_lock_shared($1) IS NOT NULL", WRITES_ELSEWHERE).await.map(drop)
+}
+
+pub async fn say_that_sessions_are_quiet(primary: &Connection) -> Result<(), Failure> {
+    ask(primary, "SELECT pg_advisory_unlock_shared($1)", WRITES_ELSEWHERE).await.map(drop)
+}
+
+async fn ask(primary: &Connection, sql: &str, lock: i64) -> Result<bool, Failure> {
+    let row = primary.query_one(sql, &[&lock]).await.map_err(Failure::Primary)?;
+    row.try_get(0).map_err(Failure::Primary)
 }
 
 /// See [`super::carrier::begin`].

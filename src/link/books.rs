@@ -66,6 +66,11 @@ impl Books {
         Counts { captured: captured + self.surveyed, queued: queued + self.surveyed, ..self.counts }
     }
 
+    /// Queued touches that sessions have announced.
+    pub fn waiting(&self) -> u64 {
+        self.counts.queued
+    }
+
     /// Totals as they are durable.
     pub fn restate(&mut self, counts: Counts) {
         *self = Books { counts, surveyed: self.surveyed, ..Books::default() };

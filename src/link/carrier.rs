@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use super::align::{self, Request};
 use super::begin::{self, Session};
 use super::failure::{Failure, Remedy};
-use super::follower::Follower;
+use super::follow::Follower;
 use super::ledger::{Carried, Cycle, Ledger};
 use super::quick::{self, Ends, Quick};
 use super::schemas::{Place, Schemas};
@@ -40,6 +40,9 @@ pub type Announce = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 /// How long an announcement is waited for.
 const ANNOUNCING: Duration = Duration::from_secs(10);
 
+/// How often the lock is tried of a link that is paused: the connection that had it has just been closed.
+const LOCKING: usize = 50;
+
 /// How many snapshots are tried before a table that will not hold still is parked instead.
 const SNAPSHOTS: usize = 10;
 
@@ -66,6 +69,13 @@ pub struct Carrier {
     restated: bool,
     /// Those who wait for an aligned pair.
     waiting: Vec<Request>,
+}
+
+/// Whether a link that is given up is still to be written down as such.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Noted {
+    Yes,
+    NotYet,
 }
 
 /// Why the cycles ended.
@@ -96,10 +106,10 @@ impl Carrier {
         loop {
             let wish = self.orders.wish.borrow_and_update().clone();
             match wish {
-                Wish::Detach(reason) => return self.detached(&reason).await,
+                Wish::Detach(reason) => return self.detached(&reason, Noted::NotYet).await,
                 Wish::Pause => {
                     self.standing.paused();
-                    if self.orders.wish.changed().await.is_err() {
+                    if !self.paused().await {
                         return;
                     }
                     self.standing.starting("connecting");
@@ -110,8 +120,9 @@ impl Carrier {
             let before = self.ledger.applied();
             match self.until_the_end(&mut full).await {
                 Ended::Wish => continue,
-                Ended::Full(reason) => return self.detached(&reason).await,
-                Ended::Failed(Failure::Detached(reason)) => return self.detached(&reason).await,
+                Ended::Full(reason) => return self.detached(&reason, Noted::NotYet).await,
+                Ended::Failed(Failure::Detached(reason)) => return self.detached(&reason, Noted::NotYet).await,
+                Ended::Failed(Failure::DetachedBefore(reason)) => return self.detached(&reason, Noted::Yes).await,
                 Ended::Failed(failure) => {
                     tracing::warn!(%failure, "the link has lost its footing and begins again");
                     self.standing.failed(&failure.to_string());
@@ -123,6 +134,33 @@ impl Carrier {
             self.pause(delay).await;
             delay = (delay * 2).min(self.config.link.retry_max);
         }
+    }
+
+    /// Until the operator wants something else; `false`: nobody is left to want anything.
+    async fn paused(&mut self) -> bool {
+        let mut wish = self.orders.wish.clone();
+        let holding = async {
+            let _held = self.hold_back_others().await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            changed = wish.changed() => changed.is_ok(),
+            () = holding => false,
+        }
+    }
+
+    /// Takes the lock that the cycles had, so that no other instance carries on; as far as the primary answers, and none has it.
+    async fn hold_back_others(&self) -> Option<Connection> {
+        let (side, timeouts) = (self.primary, &self.config.timeouts);
+        let connection = Connection::open(side, self.config.backends.get(side), Purpose::Link, timeouts).await.ok()?;
+        for _ in 0..LOCKING {
+            if begin::take_lock(&connection).await.ok()? {
+                return Some(connection);
+            }
+            tokio::time::sleep(self.config.link.follow).await;
+        }
+        tracing::warn!("paused here, but another instance holds the link: pause it there");
+        None
     }
 
     async fn pause(&mut self, delay: Duration) {
@@ -155,12 +193,9 @@ impl Carrier {
 
     async fn session(&mut self) -> Result<std::convert::Infallible, Failure> {
         self.orders.schemas.mark_unchanged();
-        let mut session = match Session::open(&self.config, self.primary).await {
-            Err(Failure::HeldElsewhere) => return self.follow().await,
-            opened => opened?,
-        };
+        let mut session = self.open().await?;
         self.settle(&session).await?;
-        let mut moved = Instant::now();
+        let (mut moved, mut others, mut asked) = (Instant::now(), false, Instant::now());
         loop {
             self.gather_requests();
             let former = session.marker.clone();
@@ -173,16 +208,27 @@ impl Carrier {
                 }
                 true => {}
             }
-            self.wait_for_work().await;
+            if asked.elapsed() >= self.config.link.poll {
+                (others, asked) = (begin::others_write(&session.primary.connection).await?, Instant::now());
+            }
+            self.wait_for_work(if others { self.config.link.follow } else { self.config.link.poll }).await;
         }
     }
 
-    /// Another instance carries. Returns once nobody does.
-    async fn follow(&mut self) -> Result<std::convert::Infallible, Failure> {
-        let Carrier { config, ledger, standing, primary, orders, .. } = self;
-        let requests = &mut orders.requests;
-        Follower { config, ledger, standing, primary: *primary, requests }.follow().await?;
-        Err(Failure::HeldElsewhere)
+    /// Connects, and follows whoever holds the link until it is this instance's.
+    async fn open(&mut self) -> Result<Session, Failure> {
+        let (primary, secondary) = open_both(&self.config, self.primary).await?;
+        if !begin::take_lock(&primary).await? {
+            let ends = [&primary, &secondary];
+            let follower = Follower::new(ends, &self.ledger, &self.standing, &self.config).await?;
+            follower.until_taken_over(&mut self.orders.requests).await?;
+            tracing::info!("the link is this instance's now");
+            // Counted by another one until now.
+            self.restated = false;
+        }
+        let session = Session::open(primary, secondary, &self.config, self.primary).await?;
+        self.standing.holds();
+        Ok(session)
     }
 
     /// Settles what a lost answer left open, and the totals.
@@ -208,7 +254,8 @@ impl Carrier {
 
     /// Until there is something to carry; where nobody waits for it, a little longer, because a cycle of many commits costs both
     /// databases hardly more than a cycle of one.
-    async fn wait_for_work(&mut self) {
+    /// `unasked`: how long until the journal is looked at although no commit was announced.
+    async fn wait_for_work(&mut self, unasked: Duration) {
         if !self.waiting.is_empty() {
             return;
         }
@@ -220,7 +267,7 @@ impl Carrier {
         tokio::select! {
             () = ledger.commits.notified() => {}
             () = unhurried => {}
-            () = tokio::time::sleep(self.config.link.poll) => {}
+            () = tokio::time::sleep(unasked) => {}
             Some(request) = self.orders.requests.recv() => self.waiting.push(request),
             _ = self.orders.schemas.changed() => self.orders.schemas.mark_changed(),
         }
@@ -347,33 +394,35 @@ impl Carrier {
     }
 
     /// Given up: says so durably, then keeps the journal from filling the primary's disk. Never ends.
-    async fn detached(&mut self, reason: &str) {
+    async fn detached(&mut self, reason: &str, noted: Noted) {
         tracing::error!(reason, "the link is detached: the secondary is stale until it is begun anew");
         self.standing.detached(reason);
-        let mut noted = false;
+        let mut noted = noted;
         let mut ticks = tokio::time::interval(self.config.link.clean_up);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
             match self.note_detached(reason, noted).await {
-                Ok(discarded) => {
-                    noted = true;
+                Ok(Some(discarded)) => {
+                    noted = Noted::Yes;
                     self.ledger.discarded(discarded);
                 }
+                // Begun anew by another instance; this one is told to start, or to stop, by the policy.
+                Ok(None) => noted = Noted::Yes,
                 Err(failure) => tracing::warn!(%failure, "the journal could not be cleared"),
             }
         }
     }
 
-    async fn note_detached(&self, reason: &str, noted: bool) -> Result<u64, Failure> {
+    async fn note_detached(&self, reason: &str, noted: Noted) -> Result<Option<u64>, Failure> {
         let (side, timeouts) = (self.primary, &self.config.timeouts);
         let connection = Connection::open(side, self.config.backends.get(side), Purpose::CleanUp, timeouts).await?;
-        if !noted {
+        if noted == Noted::NotYet {
             detached::write(&connection, reason).await?;
             let evidence = serde_json::json!({ "detached": reason });
             tables::set_all(&connection, tables::SyncState::Stale, &evidence).await?;
         }
-        Ok(journal::clear(&connection, None).await?)
+        Ok(journal::clear_detached(&connection).await?)
     }
 }
 

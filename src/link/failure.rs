@@ -15,13 +15,14 @@ pub enum Failure {
     Primary(tokio_postgres::Error),
     #[error("the secondary refused: {}", describe(.0))]
     Secondary(tokio_postgres::Error),
-    #[error("another instance holds the link")]
-    HeldElsewhere,
     #[error("the marker is not where this link left it: another instance holds the link")]
     MarkerMoved,
     /// There is nothing to go on from: only a fresh start helps.
     #[error("{0}")]
     Detached(String),
+    /// It was given up already, and that is written down.
+    #[error("{0}")]
+    DetachedBefore(String),
     /// Something that cannot happen did.
     #[error("{0}")]
     Lost(String),

@@ -93,6 +93,8 @@ struct Inner {
     /// Whether commits are acknowledged by the primary alone (degraded, or no link).
     release: bool,
     started: Cycle,
+    /// Announced touches that were queued when the last cycle started.
+    waiting_at_start: u64,
     /// When the cycle last applied was begun: the secondary shows the data of that moment.
     as_of: Option<Instant>,
     /// When the oldest commit that is not yet applied was announced, by the cycle it waits for: the next two at most.
@@ -134,6 +136,7 @@ impl Default for Ledger {
                 reason: String::new(),
                 release: true,
                 started: 0,
+                waiting_at_start: 0,
                 as_of: None,
                 waiting_since: Vec::new(),
                 waiters: HashMap::new(),
@@ -201,6 +204,7 @@ impl Ledger {
     pub fn cycle_starts(&self) -> Cycle {
         let mut inner = self.lock();
         inner.started += 1;
+        inner.waiting_at_start = inner.books.waiting();
         inner.started
     }
 
@@ -217,6 +221,17 @@ impl Ledger {
         };
         wake(woken);
         self.progress.notify_waiters();
+    }
+
+    /// Another instance has brought everything that was committed before `cycle` started. `begun`: as for [`Ledger::cycle_applied`].
+    pub fn cycle_followed(&self, cycle: Cycle, begun: Instant) {
+        let applied = {
+            let inner = self.lock();
+            let all_announced = inner.waiting_since.iter().all(|&(c, _)| c <= cycle);
+            let waiting = inner.books.waiting();
+            if all_announced { waiting } else { waiting.min(inner.waiting_at_start) }
+        };
+        self.cycle_applied(cycle, begun, Carried { applied, ..Carried::default() });
     }
 
     /// Restates the totals, at the start of a link, from what is durable: `queued` is what the journal still holds.
@@ -373,6 +388,21 @@ mod tests {
         ledger.cycle_applied(eighth, Instant::now(), Carried { applied: 1, ..Carried::default() });
         assert_eq!(poll(&mut wait), Poll::Ready(Acked::OnBoth));
         assert_eq!(ledger.report().counts, Counts { captured: 1, applied: 1, ..Counts::default() });
+    }
+
+    #[test]
+    fn what_another_instance_has_brought_is_what_was_announced_before() {
+        let ledger = Arc::new(Ledger::default());
+        ledger.set_state(LinkState::Running, "", true);
+        let mut early = ledger.acked(ledger.committed(2));
+        let cycle = ledger.cycle_starts();
+        let mut late = ledger.acked(ledger.committed(3));
+        ledger.cycle_followed(cycle, Instant::now());
+        assert_eq!((poll(&mut early), poll(&mut late)), (Poll::Ready(Acked::OnBoth), Poll::Pending));
+        assert_eq!(ledger.counts(), Counts { captured: 5, applied: 2, queued: 3, ..Counts::default() });
+        ledger.cycle_followed(ledger.cycle_starts(), Instant::now());
+        assert_eq!(poll(&mut late), Poll::Ready(Acked::OnBoth));
+        assert_eq!(ledger.counts(), Counts { captured: 5, applied: 5, ..Counts::default() });
     }
 
     #[test]

@@ -22,7 +22,7 @@
 //! whole, and what a snapshot cannot tell of them is looked for after the reading, see [`thorough`].
 //!
 //! Reading order: [`plan`] (the SQL of a table), [`quick`] and [`express`] (a cycle in two or three round trips), [`thorough`] (any size, any trouble),
-//! [`carrier`] (the task), [`follower`] (the same where another instance carries), [`handle`] (what others call), [`ledger`] (where sessions wait), [`books`] (what is counted).
+//! [`carrier`] (the task), [`follow`] (while another instance holds the link), [`handle`] (what others call), [`ledger`] (where sessions wait), [`books`] (what is counted).
 
 pub mod align;
 pub mod begin;
@@ -35,7 +35,7 @@ pub mod entry;
 pub mod express;
 pub mod failure;
 pub mod flushed;
-pub mod follower;
+pub mod follow;
 pub mod fresh;
 pub mod handle;
 pub mod ledger;

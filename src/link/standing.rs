@@ -47,6 +47,22 @@ impl Standing {
         }
     }
 
+    /// Another instance has applied a cycle that brought what was committed here.
+    pub fn follows(&self) {
+        match self.ledger.state() {
+            LinkState::Degraded if !self.lag_is_small() => {}
+            LinkState::Running if !self.ledger.report().reason.is_empty() => {}
+            _ => self.ledger.set_state(LinkState::Running, "another instance holds the link", true),
+        }
+    }
+
+    /// The link is this instance's from here on.
+    pub fn holds(&self) {
+        if self.ledger.state() == LinkState::Running {
+            self.ledger.set_state(LinkState::Running, "", true);
+        }
+    }
+
     fn lag_is_small(&self) -> bool {
         let report = self.ledger.report();
         report.lag_seconds < SMALL_LAG.as_secs_f64() && report.lag_entries <= self.few()

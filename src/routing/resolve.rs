@@ -161,6 +161,8 @@ pub fn resolve(statement: &Statement, text: &[u8], policy: &Policy, names: &Name
         Kind::ReadLocking => Action::Read(Err(Why::Locking)),
         Kind::Insert | Kind::Update | Kind::Delete | Kind::Merge | Kind::WithDml => write(statement, policy, names),
         Kind::Explain { analyze: true, inner } if inner.may_write() => rows("EXPLAIN ANALYZE runs a write"),
+        // PostgreSQL refuses it, and capture must not make it legal by a RETURNING of its own.
+        Kind::CopyTo { inner } if returns_nothing(inner, statement) => rows("COPY of a write that returns nothing"),
         Kind::CopyTo { inner } if inner.may_write() => write(statement, policy, names),
         Kind::DeclareCursor { inner, .. } if inner.may_write() => rows("a write in a cursor"),
         Kind::CopyFrom(copy) if is_temporary(&copy.target, policy, names) => Action::Neutral,
@@ -184,6 +186,12 @@ pub fn resolve(statement: &Statement, text: &[u8], policy: &Policy, names: &Name
         Kind::CommitPrepared => Action::Uncaptured("a prepared transaction is not followed"),
         _ => Action::Neutral,
     }
+}
+
+/// Whether the outermost statement of a COPY, which is the last to end, is a write without RETURNING.
+fn returns_nothing(inner: &Kind, statement: &Statement) -> bool {
+    let writes = matches!(inner, Kind::Insert | Kind::Update | Kind::Delete | Kind::Merge);
+    writes && statement.dml.last().is_some_and(|dml| dml.returning.is_none())
 }
 
 fn rows(reason: &'static str) -> Action {

@@ -25,15 +25,6 @@ pub async fn unannounced(connection: &Connection, marker: &Snapshot) -> Result<u
     count(connection, marker, "op::text <> lower(op::text)").await
 }
 
-/// Whether every committed entry is one that the snapshot sees.
-pub async fn has_nothing_beyond(connection: &Connection, marker: &Snapshot) -> Result<bool, StoreError> {
-    let sql =
-        "SELECT NOT EXISTS (SELECT FROM pgduet.journal WHERE xid >= $1::text::xid8 OR xid = ANY ($2::text[]::xid8[]))";
-    let in_progress: Vec<String> = marker.in_progress.iter().map(u64::to_string).collect();
-    let row = connection.query_one(sql, &[&marker.xmax.to_string(), &in_progress]).await;
-    row.and_then(|row| row.try_get(0)).map_err(StoreError::doing(connection, "looking into pgduet.journal"))
-}
-
 async fn count(connection: &Connection, marker: &Snapshot, which: &str) -> Result<u64, StoreError> {
     let doing = "counting pgduet.journal";
     let sql = format!(
@@ -63,6 +54,19 @@ pub async fn clean_up(connection: &Connection, marker: &Snapshot) -> Result<u64,
 /// Whether [`clean_up`] left something behind.
 pub fn more_to_clean(removed: u64) -> bool {
     removed >= REMOVED_AT_ONCE as u64
+}
+
+/// Empties the journal of a link that is given up, as long as that stands; `None`: another one has begun, and the journal is its own.
+pub async fn clear_detached(connection: &Connection) -> Result<Option<u64>, StoreError> {
+    let doing = "clearing pgduet.journal";
+    // One snapshot for both: whoever begins anew forgets the reason first, and carries what was captured after that.
+    let sql = "WITH stands AS MATERIALIZED (SELECT FROM pgduet.detached), \
+                 gone AS (DELETE FROM pgduet.journal WHERE EXISTS (SELECT FROM stands) RETURNING xid) \
+               SELECT EXISTS (SELECT FROM stands), (SELECT count(*) FROM gone)";
+    let row = connection.query_one(sql, &[]).await.map_err(StoreError::doing(connection, doing))?;
+    let read = || Ok::<_, tokio_postgres::Error>((row.try_get(0)?, row.try_get::<_, i64>(1)?));
+    let (stands, count) = read().map_err(StoreError::doing(connection, doing))?;
+    Ok(if stands { Some(count.max(0) as u64) } else { None })
 }
 
 /// Empties the journal; returns how many entries no link had carried are gone.

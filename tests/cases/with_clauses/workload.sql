@@ -13,3 +13,8 @@ EXPLAIN ANALYZE VERBOSE SELECT 1 \g /dev/null
 COPY (DELETE FROM with_clauses_a WHERE id = 16 RETURNING id, v) TO STDOUT;
 COPY (INSERT INTO with_clauses_b VALUES (50, 50) RETURNING 'constant') TO STDOUT;
 CREATE TABLE with_clauses_made AS WITH x AS (SELECT 1 AS a) SELECT a FROM x;
+
+-- refused, because nothing is returned; with rows returned below it too
+COPY (DELETE FROM with_clauses_a) TO STDOUT;
+COPY (WITH gone AS (DELETE FROM with_clauses_a WHERE id = 15 RETURNING id) DELETE FROM with_clauses_b WHERE id IN (SELECT id FROM gone)) TO STDOUT;
+COPY (WITH gone AS (DELETE FROM with_clauses_b WHERE id = 50 RETURNING id) DELETE FROM with_clauses_a WHERE id IN (SELECT id FROM gone) RETURNING id) TO STDOUT;
