@@ -1,8 +1,14 @@
-//! Writes that do not come through the proxy: carried where triggers capture.
+//! Writes that do not come through the proxy: carried where triggers capture, named where RETURNING does.
 
 mod support;
 
+use std::io::Write;
+use std::time::Duration;
+
+use pgduet::demo::pgbench::{Protocol, Script};
 use support::{Duo, fail};
+
+const LIMIT: Duration = Duration::from_secs(60);
 
 const SCHEMA: &str = "CREATE TABLE plain (id int PRIMARY KEY, v int); CREATE TABLE loose (what text); \
     CREATE TABLE audited (id int PRIMARY KEY, v int); \
@@ -60,4 +66,75 @@ fn automatically_those_tables_get_triggers_that_returning_does_not_cover() {
     around(&duo, "INSERT INTO audited VALUES (2, 2)");
     duo.expect_equal();
     assert_eq!(duo.on_both("SELECT string_agg(v::text, ' ' ORDER BY id) FROM audited"), "2 3");
+}
+
+/// What the proxy says of those who write without it.
+fn bypassed(duo: &Duo) -> String {
+    let status = duo.status();
+    let tables = status["bypassed"].as_array().expect("a list").iter();
+    tables.map(|t| format!("{} {}", t["table"].as_str().unwrap_or_default(), t["transactions"])).collect::<Vec<_>>().join(", ")
+}
+
+/// Everything that makes the server's counters say more than was written: rollbacks, savepoints, statements that fail half-way, cascades,
+/// subtransactions in functions, conflicts.
+const UNTIDY: &str = "\\set id random(1, 100000)
+BEGIN;
+UPDATE pgbench_accounts SET abalance = abalance + 1 WHERE aid BETWEEN :id AND :id + 20;
+SAVEPOINT a;
+INSERT INTO plain VALUES (:id, 0) ON CONFLICT (id) DO UPDATE SET v = plain.v + 1;
+ROLLBACK TO a;
+INSERT INTO plain VALUES (:id % 50, 0) ON CONFLICT (id) DO NOTHING;
+SAVEPOINT b;
+UPDATE plain SET v = v + 1 WHERE id = :id % 50;
+RELEASE b;
+SELECT try(:id);
+COMMIT;
+BEGIN;
+DELETE FROM parent WHERE id = :id % 20;
+INSERT INTO parent VALUES (:id % 20) ON CONFLICT DO NOTHING;
+INSERT INTO child SELECT :id + g, :id % 20 FROM generate_series(1, 3) g ON CONFLICT DO NOTHING;
+END;
+BEGIN;
+INSERT INTO pgbench_history (tid, bid, aid, delta) SELECT 1, 1, g, 0 FROM generate_series(1, 10) g;
+UPDATE pgbench_tellers SET tbalance = tbalance + 1 WHERE tid = :id % 10 + 1;
+ROLLBACK;
+";
+
+const UNTIDY_SCHEMA: &str = "CREATE TABLE plain (id int PRIMARY KEY, v int); CREATE TABLE parent (id int PRIMARY KEY); \
+    CREATE TABLE child (id int PRIMARY KEY, parent int REFERENCES parent ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED); \
+    CREATE TABLE noted (id int); \
+    CREATE FUNCTION try(n int) RETURNS void LANGUAGE plpgsql AS $$ BEGIN \
+        BEGIN INSERT INTO noted VALUES (n); EXCEPTION WHEN others THEN NULL; END; \
+        BEGIN INSERT INTO plain VALUES (n % 50, 0); EXCEPTION WHEN unique_violation THEN NULL; END; END $$";
+
+#[test]
+fn who_writes_around_the_proxy_is_named_and_nobody_else_is() {
+    let duo = Duo::start_with(UNTIDY_SCHEMA, "");
+    duo.pgbench_tables(1);
+    duo.dual_write();
+    // The watch is awake.
+    around(&duo, "INSERT INTO plain VALUES (-1, 0)");
+    duo.eventually("the first stranger is named", LIMIT, || bypassed(&duo) == "public.plain 1");
+    let mut script = tempfile::NamedTempFile::new().expect("a file");
+    script.write_all(UNTIDY.as_bytes()).expect("a script");
+    let untidy = duo.load(4, Protocol::Simple, Script::File(script.path().to_owned()));
+    let running = duo.start_load(&untidy);
+    for protocol in Protocol::ALL {
+        duo.run(&duo.load(2, protocol, Script::TpcB));
+    }
+    let report = running.finish().unwrap_or_else(fail("pgbench"));
+    assert!(report.transactions > 0, "{report:?}");
+    for failing in ["INSERT INTO plain SELECT g, 1 / (200 - g) FROM generate_series(150, 250) g", "UPDATE pgbench_accounts SET abalance = 1 / 0"] {
+        assert!(duo.try_sql(failing).is_err());
+    }
+    duo.barrier();
+    // One stranger in each table that is left: whatever else was counted would be somebody accused wrongly.
+    around(&duo, "UPDATE pgbench_accounts SET abalance = 7 WHERE aid = 100000");
+    around(&duo, "INSERT INTO child VALUES (-1, NULL); INSERT INTO pgbench_history (tid) VALUES (-1)");
+    around(&duo, "BEGIN; UPDATE pgbench_branches SET bbalance = bbalance + 1; ROLLBACK");
+    let all = "public.child 1, public.pgbench_accounts 1, public.pgbench_history 1, public.plain 1";
+    duo.eventually("every stranger is named", LIMIT, || bypassed(&duo).split(", ").count() >= 4);
+    assert_eq!(bypassed(&duo), all, "{}", duo.proxy.log_tail());
+    let metrics = duo.admin().call("GET", "/metrics", "").unwrap_or_else(fail("the metrics")).body;
+    assert!(metrics.contains("pgduet_bypassed_total{table=\"public.child\"} 1"), "{metrics}");
 }

@@ -72,6 +72,10 @@ fn describe() {
         "pgduet_uncaptured_total",
         "Statements that may have changed a mirrored table and were not captured."
     );
+    describe_counter!(
+        "pgduet_bypassed_total",
+        "Transactions that wrote to a mirrored table without the proxy, as far as they were seen, by table."
+    );
     describe_gauge!("pgduet_link_lag_entries", "Touches committed on the primary and not yet on the secondary.");
     describe_gauge!("pgduet_link_lag_seconds", "Age of the state that the secondary shows, while it is behind.");
     describe_gauge!("pgduet_link_state", "1 for the state that the link is in.");
@@ -119,6 +123,9 @@ fn set(conductor: &Conductor) {
     gauge!("pgduet_reads_withdrawn").set(f64::from(u8::from(withdrawn)));
     gauge!("pgduet_epoch").set(policy.epoch as f64);
     gauge!("pgduet_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    for bypassed in conductor.link.bypassed() {
+        counter!("pgduet_bypassed_total", "table" => bypassed.table).absolute(bypassed.transactions);
+    }
     set_tally(&context.tally);
     set_shadow(conductor);
 }
@@ -187,6 +194,11 @@ fn head(text: &mut String, name: &str, help: &str) {
 fn absent(text: &mut String) {
     for (name, kind, help) in [
         ("pgduet_findings", "gauge", "Reads with confirmed differences, by the tables that they name."),
+        (
+            "pgduet_bypassed_total",
+            "counter",
+            "Transactions that wrote to a mirrored table without the proxy, as far as they were seen, by table.",
+        ),
         ("pgduet_backfill_rows_total", "counter", "Rows that a backfill has copied, by table."),
         ("pgduet_verify_rows_total", "counter", "Rows that a verification has compared, by table."),
     ] {

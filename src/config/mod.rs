@@ -266,6 +266,9 @@ pub struct Link {
     /// How long the link waits, at most, for those who use an aligned pair of snapshots to open their transactions.
     #[serde(deserialize_with = "values::duration")]
     pub align_hold: Duration,
+    /// The largest table that is looked through for rows that somebody wrote without the proxy, bytes. 0: none is.
+    #[serde(deserialize_with = "values::bytes")]
+    pub watch_bypass: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -456,6 +459,7 @@ impl Default for Link {
             clean_up: Duration::from_secs(1),
             sequences: Duration::from_secs(1),
             align_hold: Duration::from_secs(2),
+            watch_bypass: 1 << 30,
         }
     }
 }

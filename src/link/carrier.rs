@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use super::align::{self, Request};
 use super::begin::{self, Session};
+use super::bypass::{self, Watch};
 use super::failure::{Failure, Remedy};
 use super::follow::Follower;
 use super::ledger::{Carried, Cycle, Ledger};
@@ -54,6 +55,7 @@ pub struct Orders {
     pub schemas: watch::Receiver<()>,
     pub announce: Option<Announce>,
     pub sequences: Arc<Sequences>,
+    pub watch: Arc<Watch>,
 }
 
 /// The carrier; see the module's text.
@@ -99,7 +101,10 @@ impl Carrier {
         let standing = self.standing.clone();
         beside.spawn(async move { standing.watch().await });
         let (full_tx, mut full) = mpsc::channel(1);
-        beside.spawn(clean::keep_clean(self.config.clone(), self.primary, Arc::clone(&self.ledger), full_tx));
+        let (watch, ledger) = (Arc::clone(&self.orders.watch), Arc::clone(&self.ledger));
+        beside.spawn(clean::keep_clean(self.config.clone(), self.primary, ledger, watch, full_tx));
+        let (watch, ledger) = (Arc::clone(&self.orders.watch), Arc::clone(&self.ledger));
+        beside.spawn(bypass::watch(self.config.clone(), self.primary, ledger, watch));
         let sequences = Arc::clone(&self.orders.sequences);
         beside.spawn(sequences.follow(self.config.clone(), self.primary, Arc::clone(&self.ledger)));
         let mut delay = self.config.link.retry_min;
@@ -118,7 +123,9 @@ impl Carrier {
                 Wish::Run => {}
             }
             let before = self.ledger.applied();
-            match self.until_the_end(&mut full).await {
+            let ended = self.until_the_end(&mut full).await;
+            self.orders.watch.end();
+            match ended {
                 Ended::Wish => continue,
                 Ended::Full(reason) => return self.detached(&reason, Noted::NotYet).await,
                 Ended::Failed(Failure::Detached(reason)) => return self.detached(&reason, Noted::NotYet).await,
@@ -228,6 +235,7 @@ impl Carrier {
         }
         let session = Session::open(primary, secondary, &self.config, self.primary).await?;
         self.standing.holds();
+        self.orders.watch.begin(session.schemas.catalog());
         Ok(session)
     }
 
@@ -362,6 +370,7 @@ impl Carrier {
         let changed = renewed.as_ref().is_some_and(|schemas| schemas.catalogs != session.schemas.catalogs);
         if let Some(schemas) = renewed {
             session.adopt(*schemas);
+            self.orders.watch.begin(session.schemas.catalog());
         }
         if let Some(announce) = self.orders.announce.as_ref().filter(|_| changed || carried.parked > 0)
             && tokio::time::timeout(ANNOUNCING, announce()).await.is_err()

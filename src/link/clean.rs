@@ -1,6 +1,8 @@
 //! Housekeeping beside the cycles, on connections of its own: what was carried is removed from the journal, and the journal's
 //! size is watched.
 //!
+//! Only the holder of the link does it: it has to know what was removed, see [`super::bypass`].
+//!
 //! What it must not do: the secondary runs with `synchronous_commit = off`, so a marker that can be read there may be lost in
 //! a crash of its server, and the touches between would be needed again. So the marker is read first, then something is
 //! committed there *with* a flush (which flushes all that came before), and only then touches that the marker saw are removed.
@@ -10,16 +12,24 @@ use std::time::Instant;
 
 use tokio::sync::mpsc;
 
+use super::bypass::Watch;
 use super::failure::Failure;
 use super::ledger::{Cycle, Ledger};
 use crate::backend::control::{Connection, Purpose};
 use crate::config::{Config, Live};
 use crate::failpoint;
 use crate::side::Side;
-use crate::store::{Snapshot, journal, marker};
+use crate::store::journal::{self, Removed};
+use crate::store::{Snapshot, marker};
 
 /// Cleans up every `link.clean_up`. Ends only when the journal has reached `journal.max_bytes`: the reason is sent.
-pub async fn keep_clean(config: Live, primary: Side, ledger: Arc<Ledger>, full: mpsc::Sender<String>) {
+pub async fn keep_clean(
+    config: Live,
+    primary: Side,
+    ledger: Arc<Ledger>,
+    watch: Arc<Watch>,
+    full: mpsc::Sender<String>,
+) {
     let mut ends = None;
     let mut survey = Survey { ledger, marker: None, due: Instant::now() };
     let mut ticks = tokio::time::interval(config.link.clean_up);
@@ -28,7 +38,7 @@ pub async fn keep_clean(config: Live, primary: Side, ledger: Arc<Ledger>, full: 
         ticks.tick().await;
         let result = match take_or_open(&mut ends, &config, primary).await {
             Ok(mut open) => {
-                let result = turn(&mut open, &config, &mut survey).await;
+                let result = turn(&mut open, &config, &mut survey, &watch).await;
                 ends = result.is_ok().then_some(open);
                 result
             }
@@ -64,7 +74,7 @@ async fn take_or_open(ends: &mut Option<Ends>, config: &Config, primary: Side) -
 }
 
 /// One turn; `Some(reason)`: the journal is full.
-async fn turn(ends: &mut Ends, config: &Config, survey: &mut Survey) -> Result<Option<String>, Failure> {
+async fn turn(ends: &mut Ends, config: &Config, survey: &mut Survey, watch: &Watch) -> Result<Option<String>, Failure> {
     let bytes = journal::size_bytes(&ends.primary).await?.unwrap_or(0);
     if bytes > config.journal.max_bytes {
         return Ok(Some(format!(
@@ -75,7 +85,7 @@ async fn turn(ends: &mut Ends, config: &Config, survey: &mut Survey) -> Result<O
     match tokio::time::timeout(config.timeouts.connect, flushed(ends.secondary.as_ref(), survey)).await {
         Ok(Ok(Some(marker))) => {
             failpoint::pass("clean.flushed");
-            while journal::more_to_clean(journal::clean_up(&ends.primary, &marker).await?) {}
+            while watch.is_watching() && remove(&ends.primary, &marker, watch).await?.more_to_clean() {}
             failpoint::pass("clean.removed");
         }
         Ok(Ok(None)) => {}
@@ -84,6 +94,14 @@ async fn turn(ends: &mut Ends, config: &Config, survey: &mut Survey) -> Result<O
     }
     survey.take(&ends.primary).await?;
     Ok(None)
+}
+
+async fn remove(primary: &Connection, marker: &Snapshot, watch: &Watch) -> Result<Removed, Failure> {
+    let _removing = watch.removal().await;
+    // Without an answer it is not known what is gone.
+    let removed = journal::clean_up(primary, marker).await.inspect_err(|_| watch.removed(&Removed::unknown()))?;
+    watch.removed(&removed);
+    Ok(removed)
 }
 
 /// A marker that can no longer be lost.

@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 
 use super::LinkError;
 use super::align::{Aligned, Request};
+use super::bypass::{Bypassed, Watch};
 use super::carrier::{self, Announce, Carrier, Orders, Wish};
 use super::failure::Failure;
 use super::ledger::{Ledger, LinkState};
@@ -28,6 +29,7 @@ pub struct LinkHandle {
     running: Mutex<Option<Running>>,
     announce: OnceLock<Announce>,
     sequences: Arc<Sequences>,
+    watch: Arc<Watch>,
 }
 
 #[derive(Debug)]
@@ -47,7 +49,8 @@ impl Drop for Running {
 
 impl LinkHandle {
     pub fn new(config: Live, ledger: Arc<Ledger>) -> Self {
-        LinkHandle { config, ledger, running: Mutex::new(None), announce: OnceLock::new(), sequences: Arc::default() }
+        let (sequences, watch) = Default::default();
+        LinkHandle { config, ledger, running: Mutex::new(None), announce: OnceLock::new(), sequences, watch }
     }
 
     /// Whom to tell when a cycle has changed the schemas, or what is known of the tables, before its commits are acknowledged.
@@ -74,8 +77,8 @@ impl LinkHandle {
         let (requests, requests_rx) = mpsc::channel(WAITING_FOR_ALIGNMENT);
         let (schemas, schemas_rx) = watch::channel(());
         let announce = self.announce.get().cloned();
-        let sequences = Arc::clone(&self.sequences);
-        let orders = Orders { wish: wish_rx, requests: requests_rx, schemas: schemas_rx, announce, sequences };
+        let (sequences, watch) = (Arc::clone(&self.sequences), Arc::clone(&self.watch));
+        let orders = Orders { wish: wish_rx, requests: requests_rx, schemas: schemas_rx, announce, sequences, watch };
         let carrier = Carrier::new(self.config.clone(), Arc::clone(&self.ledger), primary, orders);
         // Before the first session can ask: a commit must wait from now on.
         self.standing().starting("connecting");
@@ -92,7 +95,18 @@ impl LinkHandle {
     pub async fn stop(&self) {
         let mut running = self.running.lock().await;
         stop_task(running.take()).await;
+        self.watch.forget();
         self.standing().stopped();
+    }
+
+    /// Every transaction of the former phase has ended: who leaves no touches from here on does not come through the proxy.
+    pub fn all_captured(&self) {
+        self.watch.all_captured();
+    }
+
+    /// The tables that somebody writes to without the proxy, as far as this instance has seen; see [`super::bypass`].
+    pub fn bypassed(&self) -> Vec<Bypassed> {
+        self.watch.bypassed()
     }
 
     /// Holds the link until [`LinkHandle::resume`]: the journal grows, nothing is carried.

@@ -22,11 +22,12 @@
 //! whole, and what a snapshot cannot tell of them is looked for after the reading, see [`thorough`].
 //!
 //! Reading order: [`plan`] (the SQL of a table), [`quick`] and [`express`] (a cycle in two or three round trips), [`thorough`] (any size, any trouble),
-//! [`carrier`] (the task), [`follow`] (while another instance holds the link), [`handle`] (what others call), [`ledger`] (where sessions wait), [`books`] (what is counted).
+//! [`carrier`] (the task), [`follow`] (while another instance holds the link), [`handle`] (what others call), [`ledger`] (where sessions wait), [`books`] (what is counted), [`bypass`] (who leaves no touches).
 
 pub mod align;
 pub mod begin;
 pub mod books;
+pub mod bypass;
 pub mod carrier;
 pub mod cells;
 pub mod clean;
@@ -61,6 +62,7 @@ use crate::side::BySide;
 use crate::store::Snapshot;
 
 pub use align::Aligned;
+pub use bypass::Bypassed;
 pub use carrier::begin;
 pub use failure::Failure;
 pub use handle::LinkHandle;

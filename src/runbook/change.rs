@@ -139,6 +139,7 @@ impl Conductor {
         let generation = entered?;
         self.context.registry.all_past(generation, self.context.config.timeouts.phase_change).await?;
         tracing::info!(phase = %wanted.phase, "every transaction of the former phase has ended");
+        self.link.all_captured();
         self.link_has_begun().await;
         Ok(self.view())
     }

@@ -71,6 +71,8 @@ pub struct Status {
     pub alerts: Vec<super::Alert>,
     pub uncaptured_total: u64,
     pub uncaptured: Vec<crate::session::Uncaptured>,
+    /// Tables that somebody writes to without the proxy, as far as this instance has seen.
+    pub bypassed: Vec<crate::link::Bypassed>,
     pub clients: usize,
     pub version: &'static str,
 }
@@ -115,6 +117,7 @@ impl Conductor {
             alerts: self.alerts(),
             uncaptured_total: tally.uncaptured.load(Relaxed),
             uncaptured: self.context.uncaptured(),
+            bypassed: self.link.bypassed(),
             clients: self.context.registry.clients(),
             version: env!("CARGO_PKG_VERSION"),
         }

@@ -86,15 +86,26 @@ impl Conductor {
             return Ok(());
         }
         let policy = self.policy_from(durable.settings, durable.epoch).await?;
-        self.enforce(&policy);
+        let generation = self.enforce(&policy);
         let (was, is) = (former.phase.captures(), policy.phase.captures());
         if is && (!was || former.epoch == 0) {
             self.link.start(policy.primary(), false).await?;
+            self.wait_for_capture(generation);
         }
         if was && !is {
             self.link.stop().await;
         }
         Ok(())
+    }
+
+    /// Once every transaction of the former policy has ended here, all is captured.
+    fn wait_for_capture(&self, generation: u64) {
+        let (context, link) = (Arc::clone(&self.context), Arc::clone(&self.link));
+        tokio::spawn(async move {
+            if context.registry.all_past(generation, context.config.timeouts.phase_change).await.is_ok() {
+                link.all_captured();
+            }
+        });
     }
 
     /// At a very first start the configuration may ask for `dual_write`.

@@ -38,22 +38,50 @@ async fn count(connection: &Connection, marker: &Snapshot, which: &str) -> Resul
     Ok(count.map_err(StoreError::doing(connection, doing))?.unwrap_or(0).max(0) as u64)
 }
 
-/// Removes entries that the marker saw, oldest first, a bounded number at once. Returns how many; fewer than the bound
-/// means that nothing is left to remove. Call it with a marker that can no longer be lost.
-pub async fn clean_up(connection: &Connection, marker: &Snapshot) -> Result<u64, StoreError> {
-    connection
-        .execute(
-            "DELETE FROM pgduet.journal WHERE ctid = ANY (ARRAY( \
-               SELECT ctid FROM pgduet.journal WHERE xid < $1::text::xid8 ORDER BY xid LIMIT $2))",
-            &[&marker.xmin.to_string(), &REMOVED_AT_ONCE],
-        )
-        .await
-        .map_err(StoreError::doing(connection, "cleaning pgduet.journal"))
+/// What [`clean_up`] has removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    pub entries: u64,
+    /// The transactions and subtransactions that had left these entries.
+    pub ids: Vec<u64>,
+    /// Tables that were touched as a whole.
+    pub wholes: Vec<u32>,
+    /// There were statements among them.
+    pub statements: bool,
 }
 
-/// Whether [`clean_up`] left something behind.
-pub fn more_to_clean(removed: u64) -> bool {
-    removed >= REMOVED_AT_ONCE as u64
+impl Removed {
+    /// As if anything may have been removed.
+    pub fn unknown() -> Removed {
+        Removed { statements: true, ..Removed::default() }
+    }
+
+    /// Whether something may be left behind.
+    pub fn more_to_clean(&self) -> bool {
+        self.entries >= REMOVED_AT_ONCE as u64
+    }
+}
+
+/// An entry's subtransaction, with the 64 bits that its transaction's id has; it is later than that.
+const REMOVE: &str = "WITH gone AS MATERIALIZED ( \
+      DELETE FROM pgduet.journal WHERE ctid = ANY (ARRAY( \
+        SELECT ctid FROM pgduet.journal WHERE xid < $1::text::xid8 ORDER BY xid LIMIT $2)) \
+      RETURNING rel, lower(op::text) AS op, xid::text::bigint AS id, \
+        (xmin::text::bigint - (xid::xid)::text::bigint) & 4294967295 AS sub) \
+    SELECT (SELECT count(*) FROM gone), ARRAY(SELECT id FROM gone UNION SELECT id + sub FROM gone WHERE sub <> 0), \
+      ARRAY(SELECT DISTINCT rel FROM gone WHERE op IN ('t', 'e')), EXISTS (SELECT FROM gone WHERE op = 'd')";
+
+/// Removes entries that the marker saw, oldest first, a bounded number at once. Call it with a marker that can no longer be lost.
+pub async fn clean_up(connection: &Connection, marker: &Snapshot) -> Result<Removed, StoreError> {
+    let doing = "cleaning pgduet.journal";
+    let row = connection.query_one(REMOVE, &[&marker.xmin.to_string(), &REMOVED_AT_ONCE]).await;
+    let row = row.map_err(StoreError::doing(connection, doing))?;
+    let read = || {
+        let ids: Vec<i64> = row.try_get(1)?;
+        let (entries, ids) = (row.try_get::<_, i64>(0)?.max(0) as u64, ids.into_iter().map(|id| id as u64).collect());
+        Ok(Removed { entries, ids, wholes: row.try_get(2)?, statements: row.try_get(3)? })
+    };
+    read().map_err(StoreError::doing(connection, doing))
 }
 
 /// Empties the journal of a link that is given up, as long as that stands; `None`: another one has begun, and the journal is its own.

@@ -15,6 +15,7 @@
 //!
 //! Everything here may be called before `init`: where the schema does not exist, reads answer `None` or nothing.
 
+pub mod bypass;
 pub mod captures;
 pub mod control;
 pub mod detached;

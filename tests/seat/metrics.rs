@@ -18,6 +18,7 @@ const PROMISED: &[(&str, &[&str])] = &[
     ("pgduet_discarded_total", &[]),
     ("pgduet_parked_total", &[]),
     ("pgduet_uncaptured_total", &[]),
+    ("pgduet_bypassed_total", &["table"]),
     ("pgduet_link_lag_entries", &[]),
     ("pgduet_link_lag_seconds", &[]),
     ("pgduet_link_state", &["state"]),
@@ -35,7 +36,8 @@ const PROMISED: &[(&str, &[&str])] = &[
     ("pgduet_build_info", &["version"]),
 ];
 /// There only once something has happened: a finding, a job.
-const SOMETIMES: [&str; 3] = ["pgduet_findings", "pgduet_backfill_rows_total", "pgduet_verify_rows_total"];
+const SOMETIMES: [&str; 4] =
+    ["pgduet_bypassed_total", "pgduet_findings", "pgduet_backfill_rows_total", "pgduet_verify_rows_total"];
 
 fn scrape(duo: &Duo) -> String {
     duo.admin().call("GET", "/metrics", "").expect("the metrics").body
