@@ -120,6 +120,7 @@ pub struct Catalog {
     functions: HashMap<String, Volatility>,
     writers: HashSet<String>,
     committers: HashSet<String>,
+    all_by_trigger: bool,
     usual_isolation: bool,
     usual_path: bool,
     /// Mirrored tables that the other side has not, or not with the same columns: why, by oid.
@@ -136,7 +137,7 @@ impl Catalog {
             catalog.by_oid.insert(table.oid, index);
             catalog.tables.push(Arc::new(table));
         }
-        catalog
+        catalog.with_unpaired(HashMap::new())
     }
 
     /// Names the functions that may write: volatile, and the user's own.
@@ -190,7 +191,22 @@ impl Catalog {
     }
 
     pub fn with_unpaired(self, unpaired: HashMap<u32, String>) -> Self {
-        Catalog { unpaired, ..self }
+        let mut carried =
+            self.tables.iter().filter(|t| t.mirrored && t.has_rows() && !unpaired.contains_key(&t.oid)).peekable();
+        let all_by_trigger = carried.peek().is_some() && carried.all(|table| table.by_trigger);
+        Catalog { unpaired, all_by_trigger, ..self }
+    }
+
+    /// Whether triggers capture every table that is carried: then whatever changes any of them leaves touches, seen or unseen.
+    pub fn is_captured_by_triggers(&self) -> bool {
+        self.all_by_trigger
+    }
+
+    /// Whether triggers leave touches of all that a plain write to this table changes: itself, and what else is captured by triggers.
+    /// Rows below it are its partitions' or heirs' own affair.
+    pub fn is_told_by_triggers(&self, table: &Table) -> bool {
+        let acts_elsewhere = table.has_user_triggers || table.has_rules || table.has_heirs;
+        table.by_trigger && (self.all_by_trigger || table.kind == TableKind::Plain && !acts_elsewhere)
     }
 
     /// Why a mirrored table cannot be carried as things are; `None`: it can.

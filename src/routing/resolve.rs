@@ -20,6 +20,8 @@ pub enum Action {
     Read(Result<Rc<Traits>, Why>),
     /// Text to insert, by byte offset in the client's text, and what the answer has too much by it.
     Capture { insertions: Vec<(usize, String)>, cut: Cut },
+    /// Its touches are left without it, by triggers, or were before: only its commit is to be announced. How they come.
+    Touching(&'static str),
     /// It may change mirrored tables in a way that RETURNING does not tell: the server's own counters do, and locks.
     Opaque(Opaque),
     /// It may change a mirrored table, and cannot be captured, for this reason.
@@ -166,6 +168,7 @@ pub fn resolve(statement: &Statement, text: &[u8], policy: &Policy, names: &Name
         Kind::CopyTo { inner } if inner.may_write() => write(statement, policy, names),
         Kind::DeclareCursor { inner, .. } if inner.may_write() => rows("a write in a cursor"),
         Kind::CopyFrom(copy) if is_temporary(&copy.target, policy, names) => Action::Neutral,
+        Kind::CopyFrom(copy) if is_told_by_triggers(&copy.target, policy, names) => Action::Touching(BY_TRIGGERS),
         Kind::CopyFrom(copy) if copy.stdin => Action::Opaque(Opaque::CopyIn),
         Kind::CopyFrom(_) => rows("COPY FROM"),
         Kind::Truncate(targets) if targets.iter().all(|name| is_temporary(name, policy, names)) => Action::Neutral,
@@ -179,11 +182,16 @@ pub fn resolve(statement: &Statement, text: &[u8], policy: &Policy, names: &Name
         Kind::Ddl => define(statement, text, names),
         Kind::Do if !ends_transactions(statement, text) => rows("a DO block may write anything"),
         Kind::Call if !may_commit(statement, text, policy) => rows("a procedure may write anything"),
+        // What it commits itself, triggers have seen; it cannot be looked around.
+        Kind::Do | Kind::Call if policy.catalog.get(policy.primary()).is_captured_by_triggers() => {
+            Action::Touching(BY_TRIGGERS)
+        }
         Kind::Do | Kind::Call => Action::Opaque(Opaque::RowsInBlock("a procedure may write anything, and commit it")),
         // In the extended protocol its own portal would be a cursor that `pg_cursors` shows.
         Kind::Execute(_) => Action::Opaque(Opaque::RowsInline("a statement prepared in SQL")),
         Kind::Other => Action::Uncaptured("the analysis does not know this statement"),
-        Kind::CommitPrepared => Action::Uncaptured("a prepared transaction is not followed"),
+        // Captured when it was prepared; the link sees its touches once they are visible.
+        Kind::CommitPrepared => Action::Touching("captured when it was prepared"),
         _ => Action::Neutral,
     }
 }
@@ -196,6 +204,13 @@ fn returns_nothing(inner: &Kind, statement: &Statement) -> bool {
 
 fn rows(reason: &'static str) -> Action {
     Action::Opaque(Opaque::Rows(reason))
+}
+
+const BY_TRIGGERS: &str = "captured by triggers";
+
+fn is_told_by_triggers(name: &Name, policy: &Policy, names: &Names) -> bool {
+    let catalog = policy.catalog.get(policy.primary());
+    matches!(find(name, catalog, names), Found::Table(table) if table.mirrored && catalog.is_told_by_triggers(table))
 }
 
 fn is_temporary(name: &Name, policy: &Policy, names: &Names) -> bool {
@@ -223,7 +238,7 @@ fn ends_transactions(statement: &Statement, text: &[u8]) -> bool {
 
 fn write(statement: &Statement, policy: &Policy, names: &Names) -> Action {
     let catalog = policy.catalog.get(policy.primary());
-    let mut insertions = Vec::new();
+    let (mut insertions, mut by_triggers) = (Vec::new(), false);
     for dml in &statement.dml {
         match find(&dml.target, catalog, names) {
             Found::Temporary => continue,
@@ -235,7 +250,9 @@ fn write(statement: &Statement, policy: &Policy, names: &Names) -> Action {
                 return Action::Opaque(Opaque::RowsInline("the target is a view"));
             }
             Found::Table(table) if !table.mirrored => return Action::Uncaptured("the table is not on both sides"),
-            // Nothing is to be added; but its own triggers may write elsewhere, and its commit has to be announced.
+            // Nothing is to be added, but its commit has to be announced.
+            Found::Table(table) if catalog.is_told_by_triggers(table) => by_triggers = true,
+            // Its own triggers may write elsewhere.
             Found::Table(table) if table.by_trigger => return rows("it is captured by triggers"),
             Found::Table(table) => match sql::capture(dml, table) {
                 Capture::Impossible(reason @ Reason::Rules) => {
@@ -251,8 +268,9 @@ fn write(statement: &Statement, policy: &Policy, names: &Names) -> Action {
         return rows("the analysis cannot read this write");
     }
     if insertions.is_empty() {
-        return Action::Neutral;
+        return if by_triggers { Action::Touching(BY_TRIGGERS) } else { Action::Neutral };
     }
+    // The rows that are counted are those of the outermost write: what another one leaves is announced with them.
     let cut = match statement.dml.last().filter(|dml| !dml.inner) {
         // What the client sees is the outer SELECT, unchanged.
         None => Cut::Nothing,
@@ -389,6 +407,30 @@ fn movable_function(function: &Name, catalog: &Catalog) -> Result<(), Why> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_copy_is_of_what_its_outermost_statement_returns() {
+        let nothing = |text: &str| {
+            let statement = sql::scan(text.as_bytes()).statements.remove(0);
+            let Kind::CopyTo { inner } = &statement.kind else { panic!("{text} is no COPY TO") };
+            returns_nothing(inner, &statement)
+        };
+        for refused in [
+            "copy (delete from t) to stdout",
+            "copy (with a as (delete from t returning *) insert into u select * from a) to stdout",
+            "copy (insert into u with a as (delete from t returning *) select * from a) to stdout",
+        ] {
+            assert!(nothing(refused), "{refused}");
+        }
+        for run in [
+            "copy (delete from t returning *) to stdout",
+            "copy (with a as (delete from t) insert into u values (1) returning 1) to stdout",
+            "copy (with a as (delete from t returning *) select * from a) to stdout",
+            "copy (select 1) to stdout",
+        ] {
+            assert!(!nothing(run), "{run}");
+        }
+    }
 
     #[test]
     fn a_text_that_may_mean_something_else_is_not_read() {

@@ -138,10 +138,29 @@ impl Conductor {
         }
         let generation = entered?;
         self.context.registry.all_past(generation, self.context.config.timeouts.phase_change).await?;
+        self.warn_of_prepared(primary).await;
         tracing::info!(phase = %wanted.phase, "every transaction of the former phase has ended");
         self.link.all_captured();
         self.link_has_begun().await;
         Ok(self.view())
+    }
+
+    async fn prepared_transactions(&self, side: Side) -> Result<Vec<String>, Trouble> {
+        let connection = self.connect(side).await?;
+        Ok(control::prepared_transactions(&connection).await?)
+    }
+
+    /// What was prepared between the gate and the end of the former phase is not captured. Nor is it lost in silence.
+    async fn warn_of_prepared(&self, primary: Side) {
+        let gids = self.prepared_transactions(primary).await.unwrap_or_default();
+        if !gids.is_empty() {
+            tracing::warn!(
+                ?gids,
+                "transactions were prepared while the phase changed; their writes may not be carried"
+            );
+            let (fingerprint, reason) = (crate::sql::Fingerprint(0), "it was prepared while the phase changed");
+            self.context.count_uncaptured(fingerprint, b"prepare transaction", reason);
+        }
     }
 
     /// Gives the link the time to connect, so that a change that follows a phase or a restart at once finds it carrying. No phase depends
@@ -210,6 +229,11 @@ impl Conductor {
                 return (gates, None);
             }
         };
+        match self.prepared_transactions(Side::Old).await {
+            Ok(gids) if gids.is_empty() => {}
+            Ok(gids) => gates.push(gates::nothing_prepared(&gids)),
+            Err(error) => gates.push(gates::prepared(Some(error.to_string()))),
+        }
         let catalog = paired.catalogs.get(Side::Old);
         let carried = catalog.tables().iter().filter(|t| t.mirrored && catalog.unpaired(t.oid).is_none());
         let mut mirrored: Vec<String> = carried.map(|t| t.display_name()).collect();

@@ -42,6 +42,13 @@ pub fn prepared(problem: Option<String>) -> Gate {
     Gate { name: "backends_prepared", holds, evidence: json!({ "problem": problem }), may_be_forced: false }
 }
 
+/// Whether a transaction was prepared before anything was captured: its writes would be missed when it is committed.
+pub fn nothing_prepared(gids: &[String]) -> Gate {
+    let hint = "COMMIT PREPARED or ROLLBACK PREPARED them first.";
+    let evidence = json!({ "prepared": gids, "hint": hint });
+    Gate { name: "nothing_prepared", holds: gids.is_empty(), evidence, may_be_forced: true }
+}
+
 /// Whether every table that triggers are to capture has them.
 pub fn triggers_made(refused: &[Value]) -> Gate {
     let hint =

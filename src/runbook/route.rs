@@ -120,6 +120,7 @@ fn key_of(statement: Option<&Statement>, action: &Action, given: &str) -> String
 fn elsewhere(action: &Action, policy: &Policy) -> (&'static str, Side, String) {
     let (kind, reason) = match action {
         Action::Capture { .. } => ("write", "captured by RETURNING".to_owned()),
+        Action::Touching(how) if policy.phase.captures() => ("write", (*how).to_owned()),
         Action::Opaque(how) if policy.phase.captures() => {
             ("write", format!("captured by the server's counters: {}", how.reason()))
         }

@@ -94,6 +94,13 @@ impl Resolved {
         let (mut cursor_writes, mut defining) = (names.cursor_writes, names.defining);
         for statement in &script.statements {
             let action = match resolve(statement, text, policy, names, verdicts) {
+                // The table may be another one, without triggers.
+                Action::Touching(_) if defining && matches!(&statement.kind, Kind::CopyFrom(copy) if copy.stdin) => {
+                    Action::Opaque(Opaque::CopyIn)
+                }
+                Action::Touching(_) if defining && statement.kind != Kind::CommitPrepared => {
+                    Action::Opaque(Opaque::Rows("the schema has changed in this transaction"))
+                }
                 Action::Capture { .. } | Action::Uncaptured(_) if defining && !statement.dml.is_empty() => {
                     Action::Opaque(Opaque::Rows("the schema has changed in this transaction"))
                 }
@@ -231,6 +238,10 @@ fn part(
         Action::Opaque(opaque) => {
             part.class = Class::Write;
             part.look = Some(Look::new(&opaque, text.get(statement.span.clone()).unwrap_or_default()));
+        }
+        Action::Touching(_) => {
+            part.class = Class::Write;
+            part.touches = Touches::Rows(0);
         }
         Action::Uncaptured(reason) => part.uncaptured = Some(reason),
         Action::Neutral => {}

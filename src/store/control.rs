@@ -70,6 +70,15 @@ pub async fn read(connection: &Connection) -> Result<Option<Control>, StoreError
     row.flatten().map(|row| from_row(&row).map_err(|e| StoreError::unreadable(connection, doing, e))).transpose()
 }
 
+/// The names of this database's prepared transactions.
+pub async fn prepared_transactions(connection: &Connection) -> Result<Vec<String>, StoreError> {
+    let doing = "reading pg_prepared_xacts";
+    let sql = "SELECT gid FROM pg_prepared_xacts WHERE database = current_database() ORDER BY prepared LIMIT 100";
+    let rows = connection.query(sql, &[]).await.map_err(StoreError::doing(connection, doing))?;
+    let gids: Result<_, _> = rows.iter().map(|row| row.try_get(0)).collect();
+    gids.map_err(StoreError::doing(connection, doing))
+}
+
 /// Changes the policy if its epoch still is `expected` (0: there is none yet), writes the history and notifies
 /// [`CHANNEL`], all in one transaction.
 pub async fn swap(connection: &Connection, expected: u64, change: &Change<'_>) -> Result<Swapped, StoreError> {

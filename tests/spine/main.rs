@@ -8,4 +8,5 @@ mod crash;
 mod orm;
 mod phase;
 mod tpcb;
+mod two_phase;
 mod values;
