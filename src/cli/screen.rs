@@ -150,6 +150,8 @@ pub fn attention(status: &Value) -> Vec<String> {
             n => found.push(format!("{n} {what}")),
         }
     }
+    let bypassed = status["bypassed"].as_array().into_iter().flatten();
+    found.extend(bypassed.map(|table| format!("somebody writes to {} without the proxy", text(&table["table"]))));
     let alerts = status["alerts"].as_array().into_iter().flatten();
     found.extend(
         alerts.map(|alert| format!("alert {}: {} over {}", text(&alert["name"]), alert["value"], alert["threshold"])),

@@ -112,7 +112,7 @@ impl<'a> Follower<'a> {
     async fn turn(&mut self) -> Result<Turn, Failure> {
         let (seen, mut waits) = self.look(None).await?;
         while waits {
-            tokio::time::sleep(self.config.link.follow).await;
+            self.pause().await;
             let marker = self.peek().await?;
             let former = std::mem::replace(&mut self.marker, marker);
             if self.marker.covers(&seen) {
@@ -126,6 +126,18 @@ impl<'a> Follower<'a> {
             }
         }
         Ok(Turn::Brought)
+    }
+
+    /// Short while a commit waits here; without one nobody is in a hurry.
+    async fn pause(&self) {
+        if self.ledger.oldest_wait().is_some() {
+            return tokio::time::sleep(self.config.link.follow).await;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(self.config.link.poll) => {}
+            // The next turn is to know of it too.
+            () = self.ledger.commits.notified() => self.ledger.commits.notify_one(),
+        }
     }
 
     async fn peek(&self) -> Result<Snapshot, Failure> {

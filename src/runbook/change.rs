@@ -89,7 +89,7 @@ impl Conductor {
             (from, to) if from == to => self.adjust(&now, wanted, patch).await,
             (Phase::OldOnly, Phase::DualWrite) => self.enter_dual_write(&now, wanted, patch).await,
             (Phase::DualWrite, Phase::OldOnly) => self.leave_dual_write(&now, wanted, patch).await,
-            (from, to) => Err(Refused::Gates(vec![gates::phase_order(from, to)])),
+            (from, to) => Err(Refused::Gates(self.gates_of_another_phase(from, to))),
         }
     }
 
@@ -161,6 +161,16 @@ impl Conductor {
             let (fingerprint, reason) = (crate::sql::Fingerprint(0), "it was prepared while the phase changed");
             self.context.count_uncaptured(fingerprint, b"prepare transaction", reason);
         }
+    }
+
+    /// What stands in the way of a phase that is not the next; and what would besides, where the link has to have carried everything.
+    fn gates_of_another_phase(&self, from: Phase, to: Phase) -> Vec<Gate> {
+        let mut gates = vec![gates::phase_order(from, to)];
+        if from.captures() {
+            let uncaptured = self.context.tally.uncaptured.load(std::sync::atomic::Ordering::Relaxed);
+            gates.push(gates::writes_captured(uncaptured, &self.link.bypassed()));
+        }
+        gates
     }
 
     /// Gives the link the time to connect, so that a change that follows a phase or a restart at once finds it carrying. No phase depends

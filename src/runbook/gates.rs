@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::link::Bypassed;
 use crate::link::ledger::{LinkReport, LinkState};
 use crate::routing::Phase;
 
@@ -47,6 +48,13 @@ pub fn nothing_prepared(gids: &[String]) -> Gate {
     let hint = "COMMIT PREPARED or ROLLBACK PREPARED them first.";
     let evidence = json!({ "prepared": gids, "hint": hint });
     Gate { name: "nothing_prepared", holds: gids.is_empty(), evidence, may_be_forced: true }
+}
+
+/// Whether all that was written was captured, as far as it can be known: what the sessions had to let pass, and who writes without them.
+pub fn writes_captured(uncaptured: u64, bypassed: &[Bypassed]) -> Gate {
+    let holds = uncaptured == 0 && bypassed.is_empty();
+    let evidence = json!({ "uncaptured_total": uncaptured, "bypassed": bypassed });
+    Gate { name: "writes_captured", holds, evidence, may_be_forced: true }
 }
 
 /// Whether every table that triggers are to capture has them.
@@ -96,6 +104,13 @@ mod tests {
         assert!(link_follows(&report(LinkState::Running, 0.1)).holds);
         assert!(!link_follows(&report(LinkState::Running, 11.0)).holds);
         assert!(!link_follows(&report(LinkState::Degraded, 0.0)).holds);
+    }
+
+    #[test]
+    fn a_stranger_closes_the_gate() {
+        let stranger = Bypassed { table: "public.t".into(), transactions: 1 };
+        assert!(writes_captured(0, &[]).holds);
+        assert!(!writes_captured(1, &[]).holds && !writes_captured(0, &[stranger]).holds);
     }
 
     #[test]

@@ -22,6 +22,7 @@ const questions = (status) => {
     const first = status.uncaptured?.[0];
     warn(`${plural(status.uncaptured_total, 'write was', 'writes were')} not captured${first ? `, as ${first.statement} (${first.reason})` : ''}. Verify the tables before you rely on new.`);
   }
+  if (status.bypassed?.length) warn(`Somebody writes to ${status.bypassed.map((found) => found.table).join(', ')} without the proxy. These rows are not on the secondary.`);
   for (const alert of status.alerts ?? []) warn(`Alert: ${alert.name.replaceAll('_', ' ')} is ${short(alert.value)}, over its threshold of ${short(alert.threshold)}.`);
   return found;
 };

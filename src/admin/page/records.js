@@ -50,6 +50,8 @@ const wayBack = (status, tables, statements) => {
   if (answers) lines.push(line('bad', 'Reads were answered differently by the two databases', suspects.slice(0, 8).join(', ')));
   if (!differing.length && !answers) lines.push(line('', 'No table is known to differ'));
   lines.push(line(status.uncaptured_total ? 'warn' : '', status.uncaptured_total ? `${plural(status.uncaptured_total, 'write was', 'writes were')} not captured` : 'Every write was captured'));
+  const bypassed = status.bypassed ?? [];
+  lines.push(line(bypassed.length ? 'bad' : '', bypassed.length ? 'Somebody writes without the proxy' : 'Nobody was seen to write without the proxy', bypassed.map((found) => found.table).slice(0, 8).join(', ')));
   return lines;
 };
 
