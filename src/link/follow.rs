@@ -137,6 +137,7 @@ impl<'a> Follower<'a> {
             () = tokio::time::sleep(self.config.link.poll) => {}
             // The next turn is to know of it too.
             () = self.ledger.commits.notified() => self.ledger.commits.notify_one(),
+            () = self.ledger.unhurried.notified() => self.ledger.unhurried.notify_one(),
         }
     }
 
