@@ -216,28 +216,44 @@ impl Watch {
 pub async fn watch(config: Live, primary: Side, ledger: Arc<Ledger>, watch: Arc<Watch>) {
     let mut connection = None;
     let mut next = 0;
+    let mut sees = true;
     loop {
         tokio::time::sleep(LOOK).await;
         if config.link.watch_bypass == 0 || !watch.is_watching() || ledger.state() != LinkState::Running {
             continue;
         }
-        let open = match connection.take() {
-            Some(open) => open,
-            None => {
-                match Connection::open(primary, config.backends.get(primary), Purpose::CleanUp, &config.timeouts).await
-                {
-                    Ok(open) => open,
-                    Err(_) => continue,
-                }
-            }
-        };
         let begun = Instant::now();
-        match look(&open, &config, &watch, &mut next).await {
-            Ok(()) => connection = Some(open),
+        let looked = look_with(connection.take(), primary, &config, &watch, &mut next).await;
+        match &looked {
+            Ok(_) => sees = true,
+            // Once for each time that it begins: writes that nobody looks for are not named, and the operator has to know.
+            Err(failure) if std::mem::take(&mut sees) => {
+                tracing::warn!(%failure, "writes without the proxy cannot be looked for; tried again");
+            }
             Err(failure) => tracing::debug!(%failure, "tables could not be looked through"),
         }
-        tokio::time::sleep(begun.elapsed() * SHARE).await;
+        // Only what the primary has worked counts against its share of the time, not the wait for a connection.
+        if !matches!(looked, Err(Failure::Connect(_))) {
+            tokio::time::sleep(begun.elapsed() * SHARE).await;
+        }
+        connection = looked.ok();
     }
+}
+
+/// One look; gives the connection back, to be used again.
+async fn look_with(
+    open: Option<Connection>,
+    primary: Side,
+    config: &Live,
+    watch: &Watch,
+    next: &mut usize,
+) -> Result<Connection, Failure> {
+    let connection = match open {
+        Some(open) => open,
+        None => Connection::open(primary, config.backends.get(primary), Purpose::CleanUp, &config.timeouts).await?,
+    };
+    look(&connection, config, watch, next).await?;
+    Ok(connection)
 }
 
 /// Looks through the next table whose counter has moved.
