@@ -28,11 +28,31 @@ fn two_servers_are_two_systems() {
     assert_ne!(old.sql("app", identity).expect("old"), new.sql("app", identity).expect("new"));
 }
 
+/// Shared memory outlives processes and directories; when a machine has no more of it, no server starts there.
 #[test]
 fn nothing_is_left_of_a_dropped_server() {
-    let cluster = start("old");
-    let directory = cluster.sql("app", "SHOW data_directory").expect("a directory");
-    cluster.freeze();
-    drop(cluster);
-    assert!(!std::path::Path::new(&directory).exists());
+    let before_its_end: [fn(&mut Cluster); 3] =
+        [|_| (), |cluster| cluster.freeze(), |cluster| cluster.stop(Stop::Kill)];
+    for act in before_its_end {
+        let mut cluster = start("old");
+        let directory = cluster.sql("app", "SHOW data_directory").expect("a directory");
+        let file = std::fs::read_to_string(format!("{directory}/postmaster.pid")).expect("its pid file");
+        let memory = file
+            .lines()
+            .nth(6)
+            .and_then(|line| line.split_whitespace().nth(1))
+            .expect("the id of its memory")
+            .to_owned();
+        assert!(shared_memory().contains(&memory), "{memory} is not among the machine's");
+        act(&mut cluster);
+        drop(cluster);
+        assert!(!std::path::Path::new(&directory).exists());
+        assert!(!shared_memory().contains(&memory), "{memory} is left");
+    }
+}
+
+/// The ids of the machine's System V shared memory.
+fn shared_memory() -> Vec<String> {
+    let table = std::fs::read_to_string("/proc/sysvipc/shm").expect("Linux");
+    table.lines().skip(1).filter_map(|line| line.split_whitespace().nth(1)).map(str::to_owned).collect()
 }

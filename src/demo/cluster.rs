@@ -59,8 +59,9 @@ pub struct Cluster {
     binaries: Binaries,
     port: u16,
     server: Option<Child>,
-    home: TempDir,
+    // Dropped before the directory is: it reads there which shared memory is left.
     _guard: Guard,
+    home: TempDir,
 }
 
 impl Cluster {
@@ -75,7 +76,7 @@ impl Cluster {
         let guard = guard(home.path())?;
         let port = free_port()?;
         let binaries = binaries.clone();
-        let mut cluster = Cluster { options, binaries, port, server: None, home, _guard: guard };
+        let mut cluster = Cluster { options, binaries, port, server: None, _guard: guard, home };
         cluster.start_again()?;
         Ok(cluster)
     }
@@ -182,6 +183,8 @@ impl Cluster {
             "max_wal_size=4GB".to_owned(),
             "checkpoint_timeout=30min".to_owned(),
             "log_min_messages=warning".to_owned(),
+            // What a killed server leaves then lies in its directory and goes with it; a container's /dev/shm may be tiny.
+            "dynamic_shared_memory_type=mmap".to_owned(),
         ];
         if !self.options.durable {
             settings.extend(["fsync=off".to_owned(), "full_page_writes=off".to_owned()]);
@@ -216,8 +219,11 @@ impl Cluster {
 }
 
 impl Drop for Cluster {
+    /// Not by SIGKILL: a killed server's segment of System V shared memory stays until the machine restarts, and a machine has
+    /// 4,096 of them.
     fn drop(&mut self) {
-        self.stop(Stop::Kill);
+        self.thaw();
+        self.stop(Stop::Immediate);
     }
 }
 
@@ -300,8 +306,10 @@ fn directory(binaries: &Binaries, name: &str) -> Result<TempDir, Failure> {
 }
 
 fn guard(home: &Path) -> Result<Guard, Failure> {
-    const CLEAN_UP: &str =
-        r#"[ -e "$1/data/postmaster.pid" ] && kill -QUIT "$(head -n 1 "$1/data/postmaster.pid")"; rm -rf "$1""#;
+    // Line 7 of the file is the key and the id of the server's shared memory, which goes when the last process has left it.
+    const CLEAN_UP: &str = r#"pid="$1/data/postmaster.pid"
+        [ -e "$pid" ] && { kill -QUIT "$(sed -n 1p "$pid")"; ipcrm -m "$(sed -n '7s/.* //p' "$pid")"; }
+        rm -rf "$1""#;
     Guard::new(CLEAN_UP, &[&home.to_string_lossy()]).map_err(|e| Failure::io("cannot start a guard", e))
 }
 
