@@ -9,21 +9,33 @@ use pgduet::demo::Failure;
 use pgduet::demo::cluster::psql;
 use pgduet::demo::pgbench::{Load, Protocol, Script};
 use pgduet::demo::proxy::Proxy;
+use support::client::{block_on, connect};
 use support::{Duo, PROGRAM, fail};
 
+const ACCOUNTS: &str = "CREATE TABLE accounts (id int PRIMARY KEY, v int)";
 const LIMIT: Duration = Duration::from_secs(30);
 const SETTINGS: &str = "mirror: { ack_timeout: 20s }";
 const HELD: &str = "another instance holds the link";
 
 /// The first instance, with the link, in its `Duo`; and the second one.
 fn start() -> (Duo, Proxy) {
-    let duo = Duo::start_with("CREATE TABLE accounts (id int PRIMARY KEY, v int)", SETTINGS);
+    let duo = Duo::start_with(ACCOUNTS, SETTINGS);
     duo.pgbench_tables(1);
     duo.dual_write();
-    let settings = format!("clients: {{ auth: trust }}\n{SETTINGS}");
-    let second = Proxy::start(Path::new(PROGRAM), &duo.old, &duo.new, &settings).unwrap_or_else(fail("the second"));
+    let second = start_second(&duo, SETTINGS);
     duo.eventually("the second one follows", LIMIT, || link(&second)["reason"] == HELD);
     (duo, second)
+}
+
+fn start_second(duo: &Duo, settings: &str) -> Proxy {
+    let settings = format!("clients: {{ auth: trust }}\n{settings}");
+    Proxy::start(Path::new(PROGRAM), &duo.old, &duo.new, &settings).unwrap_or_else(fail("the second"))
+}
+
+/// The epochs that the instances have announced, those behind first.
+fn epochs(duo: &Duo) -> Vec<u64> {
+    let answer = duo.admin().get("/api/instances").unwrap_or_else(fail("the instances"));
+    answer["instances"].as_array().into_iter().flatten().filter_map(|i| i["epoch"].as_u64()).collect()
 }
 
 fn link(proxy: &Proxy) -> serde_json::Value {
@@ -108,4 +120,48 @@ fn a_link_that_is_paused_is_carried_on_by_nobody() {
     );
     duo.admin().post("/api/link/resume").unwrap_or_else(fail("a resumption"));
     duo.expect_equal();
+}
+
+#[test]
+fn a_change_of_phase_waits_for_the_transactions_of_every_instance() {
+    let settings = "timeouts: { phase_change: 3s }";
+    let duo = Duo::start_with(ACCOUNTS, settings);
+    let second = start_second(&duo, settings);
+    duo.eventually("both are announced", LIMIT, || epochs(&duo) == [0, 0]);
+    block_on(async {
+        let elder = connect(second.port).await;
+        elder.batch_execute("BEGIN; INSERT INTO accounts VALUES (1, 1)").await.expect("a transaction of old_only");
+        let refused = duo.admin().phase("dual_write").expect_err("the elder is still there").to_string();
+        assert!(refused.contains("instances_follow") && refused.contains(&second.port.to_string()), "{refused}");
+        assert_eq!(epochs(&duo), [0, 1], "the second one has an elder transaction, the first one none");
+        elder.batch_execute("ROLLBACK").await.expect("its end");
+    });
+    duo.eventually("the second one has followed", LIMIT, || epochs(&duo) == [1, 1]);
+    write_and_find(&duo, &second, 10, 5);
+}
+
+#[test]
+fn once_a_change_of_phase_is_done_no_instance_writes_uncaptured() {
+    let duo = Duo::start_with(ACCOUNTS, SETTINGS);
+    let second = start_second(&duo, SETTINGS);
+    for round in 0..5 {
+        duo.dual_write();
+        write_and_find(&duo, &second, round, 1);
+        duo.phase("old_only");
+        assert_eq!(second.admin.status().unwrap_or_else(fail("the status"))["phase"], "old_only");
+    }
+}
+
+#[test]
+fn an_instance_that_starts_or_ends_is_announced_or_is_not() {
+    let duo = Duo::start_with(ACCOUNTS, SETTINGS);
+    duo.dual_write();
+    let mut second = start_second(&duo, SETTINGS);
+    duo.eventually("both are in force", LIMIT, || epochs(&duo) == [1, 1]);
+    let shown =
+        psql(&duo.binaries, &duo.proxy.url("app", "pgduet"), "SHOW INSTANCES").unwrap_or_else(fail("a console"));
+    assert_eq!(shown.lines().filter(|line| line.contains("127.0.0.1|1|")).count(), 2, "{shown}");
+    second.kill();
+    duo.eventually("the dead one is gone", LIMIT, || epochs(&duo) == [1]);
+    duo.phase("old_only");
 }

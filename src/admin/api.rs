@@ -88,6 +88,10 @@ fn refusal(refused: &Refused) -> Response {
                 json!({ "name": "former_transactions_ended", "holds": false, "evidence": { "open": running.count } });
             (StatusCode::CONFLICT, Json(json!({ "gates": [gate], "detail": refused.to_string() }))).into_response()
         }
+        Refused::Behind(instances) => {
+            let gate = json!({ "name": "instances_follow", "holds": false, "evidence": { "behind": instances } });
+            (StatusCode::CONFLICT, Json(json!({ "gates": [gate], "detail": refused.to_string() }))).into_response()
+        }
         Refused::Conflict => problem(StatusCode::CONFLICT, "the policy has changed meanwhile", refused),
         Refused::Rules(problem) => self::problem(StatusCode::BAD_REQUEST, "the rules cannot be taken", problem),
         Refused::Trouble(trouble) => problem(StatusCode::BAD_GATEWAY, "a backend did not do its part", trouble),
@@ -96,6 +100,10 @@ fn refusal(refused: &Refused) -> Response {
 
 pub async fn tables(State(admin): State<Admin>) -> Response {
     answer(admin.conductor.tables().await.map(|tables| json!({ "tables": tables })))
+}
+
+pub async fn instances(State(admin): State<Admin>) -> Response {
+    answer(admin.conductor.instances().await.map(|instances| json!({ "instances": instances })))
 }
 
 pub async fn doctor(State(admin): State<Admin>) -> Response {

@@ -79,6 +79,7 @@ fn router(admin: Admin) -> Router {
         .route("/api/policy", patch(api::change_policy).get(api::policy))
         .route("/api/tables", get(api::tables))
         .route("/api/doctor", get(api::doctor))
+        .route("/api/instances", get(api::instances))
         .route("/api/history", get(api::history))
         .route("/api/findings", get(api::findings))
         .route("/api/statements", get(statements::statements))

@@ -82,7 +82,6 @@ pub fn serve(config: Config, reloader: Reloader) -> Result<(), AppError> {
         println!("ready: proxy on {}, admin on {admin_address}", server.address);
         tokio::spawn(Arc::clone(&conductor).watch());
         tokio::spawn(Arc::clone(&conductor).probe());
-        tokio::spawn(Arc::clone(&conductor).listen());
         tokio::spawn(Arc::clone(&conductor).watch_thresholds());
         let keeping = tokio::spawn(Arc::clone(&conductor).keep_statements());
         tokio::spawn(engine.run(sampled, shutdown.clone()));

@@ -14,6 +14,7 @@ use crate::link::ledger::LinkState;
 use crate::routing::{Ack, Percent, Phase, Policy};
 use crate::side::Side;
 use crate::store::control::{self, Change, Settings, Swapped};
+use crate::store::instances::Instance;
 use crate::store::tables::{self, SyncState};
 use crate::store::{captures, schema};
 
@@ -47,6 +48,8 @@ pub enum Refused {
     StillRunning(#[from] crate::session::registry::StillRunning),
     #[error("another instance has changed the policy at the same time; look at it and ask again")]
     Conflict,
+    #[error("{} not followed yet; the change is in force here, and is complete once they have", in_words(.0))]
+    Behind(Vec<Instance>),
     #[error("{0}")]
     Rules(String),
     #[error(transparent)]
@@ -111,7 +114,7 @@ impl Conductor {
             expected => self.make_durable(expected, wanted, patch, &gates).await?,
         };
         // Over what is in force at this moment: the schemas may have been read again meanwhile.
-        self.context.registry.swap(|policy| Policy { epoch, ..with_settings(policy, wanted) });
+        self.put_in_force(|policy| Policy { epoch, ..with_settings(policy, wanted) });
         Ok(self.view())
     }
 
@@ -138,6 +141,7 @@ impl Conductor {
         }
         let generation = entered?;
         self.context.registry.all_past(generation, self.context.config.timeouts.phase_change).await?;
+        self.all_follow(primary, self.policy().epoch).await?;
         self.warn_of_prepared(primary).await;
         tracing::info!(phase = %wanted.phase, "every transaction of the former phase has ended");
         self.link.all_captured();
@@ -293,6 +297,7 @@ impl Conductor {
         let epoch = self.make_durable(now.epoch, wanted, patch, &gates).await?;
         let generation = self.enforce(&Policy { epoch, ..with_settings(now, wanted) });
         let ended = self.context.registry.all_past(generation, self.context.config.timeouts.phase_change).await;
+        let followed = self.all_follow(now.primary(), epoch).await;
         if let Err(error) = self.link.barrier(LAST_DRAIN).await {
             tracing::warn!(%error, "the link was stopped before it had carried everything");
         }
@@ -301,6 +306,7 @@ impl Conductor {
         let connection = self.connect(now.primary()).await?;
         tables::set_all(&connection, SyncState::Stale, &json!({ "by": "leaving dual_write" })).await?;
         ended?;
+        followed?;
         Ok(self.view())
     }
 
@@ -334,6 +340,18 @@ impl Conductor {
         if let Err(error) = copied.await {
             tracing::warn!(%error, "the policy's copy on {side} is older; the primary's counts");
         }
+    }
+}
+
+fn in_words(behind: &[Instance]) -> String {
+    let place = |i: &Instance| match &i.address {
+        Some(address) => format!("{} at {address}", i.listens_on),
+        None => i.listens_on.clone(),
+    };
+    let places: Vec<String> = behind.iter().map(place).collect();
+    match places.as_slice() {
+        [one] => format!("the instance on {one} has"),
+        more => format!("the instances on {} have", more.join(", ")),
     }
 }
 

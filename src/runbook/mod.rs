@@ -5,7 +5,7 @@
 //!   2. the policy becomes durable;
 //!   3. it is swapped: every transaction that begins now is captured;
 //!   4. transactions that began before are waited for. Until the last of them has ended, the tables are not what the marker says they are;
-//!      only then is the change reported as done.
+//!      only then, and when every other instance has done the same (`listen`), is the change reported as done.
 //!
 //! A process that dies between two of these is started again by the durable policy alone (`start`).
 
@@ -78,6 +78,9 @@ pub struct Conductor {
     not_ready: Mutex<Option<String>>,
     /// Rung when the durable policy may have changed.
     told: Arc<tokio::sync::Notify>,
+    /// Rung when a policy was put in force.
+    in_force: tokio::sync::Notify,
+    announced: tokio::sync::Mutex<Option<listen::Announced>>,
     alerts: Mutex<Vec<Alert>>,
 }
 
@@ -98,6 +101,8 @@ impl Conductor {
                 statements: AtomicI64::new(0),
                 not_ready,
                 told: Arc::default(),
+                in_force: tokio::sync::Notify::new(),
+                announced: tokio::sync::Mutex::default(),
                 alerts: Mutex::default(),
             }
         })
@@ -178,9 +183,8 @@ impl Conductor {
         Ok(unequal.filter_map(|s| catalog.qualified(&s.schema, &s.name)).map(|t| t.oid).collect())
     }
 
-    /// Puts a policy in force for transactions that begin now. Returns its generation.
     fn enforce(&self, policy: &Policy) -> u64 {
-        self.context.registry.swap(|_| policy.clone())
+        self.put_in_force(|_| policy.clone())
     }
 
     fn seeds(&self) -> Settings {

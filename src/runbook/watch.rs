@@ -32,12 +32,16 @@ impl Conductor {
             self.set_ready(Some(error));
             tokio::time::sleep(RETRY).await;
         }
+        tokio::spawn(Arc::clone(self).listen());
         self.seed_phase().await;
         self.context.registry.open();
         self.set_ready(None);
     }
 
     async fn try_start(&self) -> Result<(), Trouble> {
+        let found = self.durable().await?;
+        self.introduce(found.as_ref().map_or(Side::Old, |durable| durable.settings.phase.primary())).await?;
+        // Again: a change may have been made before anybody knew of this instance.
         match self.durable().await? {
             Some(durable) => {
                 self.warn_of_differences(&durable);
@@ -82,7 +86,7 @@ impl Conductor {
         if former.epoch > 0 && former.phase == durable.settings.phase {
             // Percentages and acknowledgements need nothing of the databases: in force at once.
             let (settings, epoch) = (durable.settings, durable.epoch);
-            self.context.registry.swap(|policy| Policy { epoch, ..with_settings(policy, settings) });
+            self.put_in_force(|policy| Policy { epoch, ..with_settings(policy, settings) });
             return Ok(());
         }
         let policy = self.policy_from(durable.settings, durable.epoch).await?;

@@ -19,6 +19,7 @@ pub mod bypass;
 pub mod captures;
 pub mod control;
 pub mod detached;
+pub mod instances;
 pub mod journal;
 pub mod marker;
 pub mod parked;

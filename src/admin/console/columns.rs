@@ -61,6 +61,7 @@ fn of_topic(topic: Topic) -> Columns {
             ("errors", Int),
             ("answers", Bool),
         ],
+        Topic::Instances => &[("listens_on", Text), ("address", Text), ("epoch", Int), ("pid", Int), ("since", Text)],
         Topic::Tables => &[("table", Text), ("mirrored", Bool), ("state", Text), ("since", Text), ("capture", Text)],
         Topic::Parked => &[
             ("id", Int),

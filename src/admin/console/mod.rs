@@ -136,6 +136,9 @@ fn refusal(refused: &Refused) -> Box<Notice> {
         Refused::StillRunning(_) => Box::new(Notice::error("55000", refused.to_string()).hint(
             "End these transactions, or wait: SHOW CLIENTS, and pg_stat_activity on the primary, show who they are.",
         )),
+        Refused::Behind(_) => Box::new(Notice::error("55000", refused.to_string()).hint(
+            "SHOW INSTANCES says where each is. One that hangs follows as soon as it can; one that is stopped is not waited for.",
+        )),
         Refused::Conflict => Box::new(
             Notice::error("40001", refused.to_string())
                 .hint("SHOW PHASE and SHOW HISTORY say what it is now, and by whom."),

@@ -19,6 +19,7 @@ pub enum Topic {
     Statements,
     Clients,
     Backends,
+    Instances,
     Tables,
     Parked,
     History,
@@ -28,7 +29,7 @@ pub enum Topic {
 }
 
 impl Topic {
-    pub const ALL: [Topic; 15] = [
+    pub const ALL: [Topic; 16] = [
         Topic::Help,
         Topic::Phase,
         Topic::Link,
@@ -38,6 +39,7 @@ impl Topic {
         Topic::Statements,
         Topic::Clients,
         Topic::Backends,
+        Topic::Instances,
         Topic::Tables,
         Topic::Parked,
         Topic::History,
@@ -57,6 +59,7 @@ impl Topic {
             Topic::Statements => "statements",
             Topic::Clients => "clients",
             Topic::Backends => "backends",
+            Topic::Instances => "instances",
             Topic::Tables => "tables",
             Topic::Parked => "parked",
             Topic::History => "history",

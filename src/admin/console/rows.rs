@@ -10,6 +10,7 @@ use crate::runbook::{Conductor, Trouble};
 use crate::session::console::Cell;
 use crate::shadow::Sort;
 use crate::side::Side;
+use crate::store::instances::Instance;
 
 type Row = Vec<Cell>;
 
@@ -25,6 +26,7 @@ pub const HELP: &[(&str, &str)] = &[
     ("SHOW STATEMENTS", "calls, findings and latency by statement"),
     ("SHOW CLIENTS", "who is connected"),
     ("SHOW BACKENDS", "the two databases and their roles"),
+    ("SHOW INSTANCES", "the instances of the proxy, and the policy that each has in force"),
     ("SHOW TABLES", "tables, their capture and sync state"),
     ("SHOW PARKED", "entries that the secondary refuses"),
     ("SHOW HISTORY", "every change of policy, by whom"),
@@ -55,6 +57,7 @@ pub async fn rows(conductor: &Conductor, topic: Topic) -> Result<Vec<Row>, Troub
         Topic::Statements => conductor.findings.statements(Sort::Calls, LIMIT).iter().map(statement).collect(),
         Topic::Clients => vec![clients(conductor)],
         Topic::Backends => Side::BOTH.into_iter().map(|side| backend(conductor, side)).collect(),
+        Topic::Instances => conductor.instances().await?.into_iter().map(instance).collect(),
         Topic::Tables => conductor.tables().await?.into_iter().map(table).collect(),
         Topic::Parked => conductor.parked(LIMIT as i64).await?.into_iter().map(parked).collect(),
         Topic::History => conductor.history(LIMIT as i64).await?.into_iter().map(change).collect(),
@@ -171,6 +174,11 @@ fn backend(conductor: &Conductor, side: Side) -> Row {
         context.tally.backend_errors_on(side).into(),
         (!is_down).into(),
     ]
+}
+
+fn instance(found: Instance) -> Row {
+    let Instance { epoch, listens_on, address, pid, since } = found;
+    vec![listens_on.into(), address.into(), epoch.into(), i64::from(pid).into(), since.into()]
 }
 
 fn table(found: crate::runbook::TableReport) -> Row {
