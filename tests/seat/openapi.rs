@@ -27,6 +27,7 @@ fn calls() -> Vec<(&'static str, &'static str, &'static str, Value, u16)> {
         ("post", "/api/barrier", "?timeout=soon", json!(null), 400),
         ("get", "/api/tables", "", json!(null), 200),
         ("get", "/api/doctor", "", json!(null), 200),
+        ("get", "/api/instances", "", json!(null), 200),
         ("get", "/api/history", "", json!(null), 200),
         ("get", "/api/findings", "", json!(null), 200),
         ("get", "/api/statements", "?sort=p99&limit=10", json!(null), 200),
