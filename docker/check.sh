@@ -13,5 +13,5 @@ else
     echo "SKIPPED: docker/compose.yaml was not checked: neither \"docker compose\" nor docker-compose is installed" >&2
     exit 0
 fi
-$compose -f compose.yaml --profile watch --profile load config -q
+$compose -f compose.yaml --profile watch --profile load --profile traces config -q
 echo "docker/compose.yaml is valid ($compose)"

@@ -19,6 +19,7 @@ pub mod routing;
 // sockets
 pub mod net;
 pub mod auth;
+pub mod trace;
 // databases
 pub mod backend;
 pub mod store;

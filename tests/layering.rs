@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(&str, &[&str])] = &[
     ("ground", &["side", "phase", "shutdown", "failpoint", "config"]),
     ("pure", &["wire", "catalog", "rows", "sql", "routing"]),
-    ("sockets", &["net", "auth"]),
+    ("sockets", &["net", "auth", "trace"]),
     ("databases", &["backend", "store"]),
     ("engines", &["link", "shadow"]),
     ("data plane", &["session", "server"]),

@@ -92,6 +92,7 @@ fn describe() {
     describe_gauge!("pgduet_journal_bytes", "Bytes that the journal takes on the primary's disk, with indexes.");
     describe_gauge!("pgduet_backend_connections", "Connections that clients' sessions hold, by side.");
     describe_gauge!("pgduet_epoch", "Durable changes of policy so far.");
+    describe_counter!("pgduet_spans_total", "Spans of traces, by what became of them.");
     describe_gauge!("pgduet_build_info", "1, with the version.");
 }
 
@@ -125,6 +126,10 @@ fn set(conductor: &Conductor) {
     gauge!("pgduet_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     for bypassed in conductor.link.bypassed() {
         counter!("pgduet_bypassed_total", "table" => bypassed.table).absolute(bypassed.transactions);
+    }
+    let spans = context.tracer.counts();
+    for (outcome, total) in [("sent", spans.sent), ("dropped", spans.dropped), ("failed", spans.failed)] {
+        counter!("pgduet_spans_total", "outcome" => outcome).absolute(total);
     }
     set_tally(&context.tally);
     set_shadow(conductor);

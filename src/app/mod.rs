@@ -51,6 +51,7 @@ pub fn serve(config: Config, reloader: Reloader) -> Result<(), AppError> {
         (samples, Arc::clone(&findings)),
         shutdown.clone(),
     ));
+    context.tracer.start();
     let link = Arc::new(LinkHandle::new(config.clone(), ledger));
     let conductor = Conductor::new(Arc::clone(&context), Arc::clone(&link), Arc::clone(&findings), reloader);
     let engine =
@@ -92,6 +93,7 @@ pub fn serve(config: Config, reloader: Reloader) -> Result<(), AppError> {
             tracing::warn!(%error, "the last counts of the table of statements are lost");
         }
         link.stop().await;
+        context.tracer.flush().await;
         Ok(())
     })
 }

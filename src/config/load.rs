@@ -83,7 +83,7 @@ impl Config {
         ];
         let bad_url =
             urls.into_iter().find_map(|(path, url)| url.parse::<UrlShape>().err().map(|problem| (path, problem)));
-        checks.into_iter().flatten().next().or(bad_url).or_else(|| self.clients.check())
+        checks.into_iter().flatten().next().or(bad_url).or_else(|| self.clients.check()).or_else(|| self.traces.check())
     }
 }
 

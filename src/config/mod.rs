@@ -8,6 +8,7 @@ mod effective;
 mod load;
 mod reload;
 mod rules;
+mod traces;
 mod values;
 
 pub use access::{Allow, ClientCertificate, ClientTls, Network, Secret, TlsMode, TlsNeed, TlsVersion};
@@ -17,6 +18,7 @@ pub use live::Live;
 pub use load::ConfigError;
 pub use reload::Reload;
 pub use rules::{ColumnRule, Pattern, Pin, Rules, Segment};
+pub use traces::{Collector, Traces};
 pub use values::parse_duration;
 
 use std::net::SocketAddr;
@@ -42,6 +44,7 @@ pub struct Config {
     pub reads: Reads,
     pub shadow: Shadow,
     pub alerts: Alerts,
+    pub traces: Traces,
     pub link: Link,
     pub journal: Journal,
     pub tcp: Tcp,
@@ -345,6 +348,7 @@ impl Default for Config {
             reads: Reads::default(),
             shadow: Shadow::default(),
             alerts: Alerts::default(),
+            traces: Traces::default(),
             link: Link::default(),
             journal: Journal::default(),
             tcp: Tcp::default(),

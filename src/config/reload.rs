@@ -45,6 +45,10 @@ impl Reload {
         keep!(running, wanted, reads.pins, seeds);
         keep!(running, wanted, shadow.sample_percent, seeds);
         keep!(running, wanted, shadow, needs_restart);
+        keep!(running, wanted, traces.endpoint, needs_restart);
+        keep!(running, wanted, traces.service_name, needs_restart);
+        keep!(running, wanted, traces.queue, needs_restart);
+        keep!(running, wanted, traces.timeout, needs_restart);
         let changed = changed(running, &wanted);
         Reload { config: wanted, changed, needs_restart, seeds }
     }
@@ -65,6 +69,7 @@ fn changed(running: &Config, wanted: &Config) -> Vec<&'static str> {
         mirror,
         reads,
         alerts,
+        traces,
         link,
         journal,
         tcp,
@@ -76,6 +81,7 @@ fn changed(running: &Config, wanted: &Config) -> Vec<&'static str> {
         ("mirror", *mirror != running.mirror),
         ("reads", *reads != running.reads),
         ("alerts", *alerts != running.alerts),
+        ("traces", *traces != running.traces),
         ("link", *link != running.link),
         ("journal", *journal != running.journal),
         ("tcp", *tcp != running.tcp),

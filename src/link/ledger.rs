@@ -23,6 +23,7 @@ use tokio::sync::Notify;
 
 use super::books::Books;
 pub use super::books::{Carried, Counts};
+use crate::trace;
 
 /// The number of a cycle; the first is 1.
 pub type Cycle = u64;
@@ -101,6 +102,8 @@ struct Inner {
     waiting_since: Vec<(Cycle, Instant)>,
     waiters: HashMap<u64, (Cycle, Waker)>,
     next_waiter: u64,
+    /// Commits whose statements are traced.
+    traced: trace::Carrying,
 }
 
 /// See the module's text. Shared by every session and the link.
@@ -141,6 +144,7 @@ impl Default for Ledger {
                 waiting_since: Vec::new(),
                 waiters: HashMap::new(),
                 next_waiter: 0,
+                traced: trace::Carrying::default(),
             }),
             applied: AtomicU64::new(0),
             commits: Notify::new(),
@@ -183,6 +187,15 @@ impl Ledger {
         cycle
     }
 
+    /// A traced transaction was committed on the primary, and is about to be announced: any cycle that starts from now on brings it.
+    pub fn follow(&self, mark: trace::Mark) {
+        if !mark.is_none() {
+            let mut inner = self.lock();
+            let cycle = inner.started + 1;
+            inner.traced.add(cycle, mark);
+        }
+    }
+
     /// The last cycle whose data the secondary shows.
     pub fn applied(&self) -> Cycle {
         self.applied.load(Ordering::Acquire)
@@ -210,17 +223,19 @@ impl Ledger {
 
     /// The cycle is committed on the secondary. `begun`: an instant not later than its snapshot.
     pub fn cycle_applied(&self, cycle: Cycle, begun: Instant, carried: Carried) {
-        let woken = {
+        let (woken, traced) = {
             let mut inner = self.lock();
             inner.as_of = Some(begun);
             inner.waiting_since.retain(|&(c, _)| c > cycle);
             let all_announced = inner.waiting_since.is_empty();
             inner.books.carried(carried, all_announced, Instant::now());
             self.applied.fetch_max(cycle, Ordering::AcqRel);
-            take_waiters(&mut inner, cycle)
+            (take_waiters(&mut inner, cycle), inner.traced.take(cycle))
         };
         wake(woken);
         self.progress.notify_waiters();
+        let Carried { applied, superseded, parked, .. } = carried;
+        traced.end(trace::Cycle { number: cycle, begun, applied, superseded, parked });
     }
 
     /// Another instance has brought everything that was committed before `cycle` started. `begun`: as for [`Ledger::cycle_applied`].
@@ -250,7 +265,9 @@ impl Ledger {
 
     /// Touches that will never be carried: the journal was cleared.
     pub fn discarded(&self, touches: u64) {
-        self.lock().books.discarded(touches, Instant::now());
+        let mut inner = self.lock();
+        inner.books.discarded(touches, Instant::now());
+        inner.traced.clear();
     }
 
     /// Parked entries went back into the journal.

@@ -15,6 +15,7 @@ use crate::catalog::twins::Twins;
 use crate::failpoint;
 use crate::routing::{Ack, Choice, Why};
 use crate::side::Side;
+use crate::trace;
 use crate::wire::{Header, back, error_field};
 
 /// What one look at a backend's output came to.
@@ -64,6 +65,7 @@ impl Session {
         } else if header.tag == back::ERROR {
             (peer.copies_in, peer.copied_ahead) = (false, false);
             peer.said_why |= rest.get(..header.len).is_some_and(ends_the_connection);
+            peer.batches.front().iter().for_each(|batch| batch.trace.failed(rest.get(..header.len)));
         }
         let batch = peer.batches.front_mut();
         // What the secondary calls by its own numbers is looked at whoever asked.
@@ -104,6 +106,10 @@ impl Session {
         let frame = inbound.get(self.answers.approved..self.answers.approved + header.len).unwrap_or_default();
         let mut replaced = BytesMut::new();
         let Answered { outcome, done, mut undone } = batch.take(frame, &mut replaced);
+        let trace = batch.trace.clone();
+        if batch.steps.is_empty() {
+            trace.done();
+        }
         if batch.failed && batch.is_open() {
             undone.splice(0..0, owed::skip_to_sync(&mut peer.batches));
         }
@@ -123,7 +129,7 @@ impl Session {
                 Touches::Rows(touches) => {
                     self.answers.seal(inbound, &mut self.client.outbound);
                     let frame = inbound.split_to(header.len);
-                    self.committed(touches, frame);
+                    self.committed(touches, frame, &trace);
                 }
             },
             Outcome::Drop => {
@@ -135,7 +141,7 @@ impl Session {
                 inbound.advance(header.len);
                 match commit {
                     Touches::None => self.client.outbound.extend_from_slice(&replaced),
-                    Touches::Rows(touches) => self.committed(touches, replaced),
+                    Touches::Rows(touches) => self.committed(touches, replaced, &trace),
                 }
             }
         }
@@ -194,7 +200,7 @@ impl Session {
             self.statements.undo(&name, former);
         }
         if let Some(replay) = batch.take_replay_if_failed() {
-            self.fall_back(side, &replay);
+            self.fall_back(side, &batch, &replay);
             return Ok(Taken::Frame);
         }
         if batch.voice == Voice::Silent {
@@ -246,7 +252,7 @@ impl Session {
         }
         match committed {
             Touches::None => self.client.outbound.extend_from_slice(&frame),
-            Touches::Rows(touches) => self.committed(touches, frame),
+            Touches::Rows(touches) => self.committed(touches, frame, &batch.trace),
         }
         if calm {
             self.calm_down();
@@ -273,21 +279,24 @@ impl Session {
         if let Some(line) = batch.line {
             self.worker.statements.borrow_mut().add(line, side, took, batch.failed);
         }
+        self.trace_answer(side, batch);
         let Some(read) = batch.read.take() else { return };
         tally.read(Choice { side, why: read.why });
         if let Some(mut sample) = read.sample {
             sample.took = took;
             sample.side = side;
             sample.answer = read.answer;
+            sample.trace = batch.trace.mark(side.other());
             tally.sampled.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             self.worker.context.samples.offer(sample);
         }
     }
 
     /// A transaction that touched so many rows is committed on the primary; `frame` is the first word of it to the client.
-    fn committed(&mut self, touches: u64, frame: BytesMut) {
+    fn committed(&mut self, touches: u64, frame: BytesMut, trace: &trace::Statement) {
         failpoint::pass("session.commit.reported");
         let ledger = &self.worker.context.ledger;
+        ledger.follow(trace.mark(self.primary().other()));
         let waits = self.policy.as_ref().is_some_and(|p| p.ack == Ack::Both) && ledger.holds_commits();
         self.last_write = match waits {
             true => ledger.committed(touches),
@@ -298,7 +307,8 @@ impl Session {
             false => self.client.outbound.extend_from_slice(&frame),
             true => {
                 let wait = ledger.acked(self.last_write);
-                self.withheld = Some(Withheld { frame, wait, since: Instant::now() });
+                let _trace = trace.wait(self.last_write);
+                self.withheld = Some(Withheld { frame, wait, since: Instant::now(), _trace });
             }
         }
     }
@@ -336,12 +346,13 @@ impl Session {
             self.statements.lost(side);
             self.baggage.lost_there();
             moved = true;
-            match owed.as_mut().and_then(Batch::take_replay) {
-                Some(replay) => {
+            let replay = owed.as_mut().and_then(Batch::take_replay);
+            match (replay, &owed) {
+                (Some(replay), Some(owed)) => {
                     self.answers = super::Passing::default();
-                    self.fall_back(side, &replay);
+                    self.fall_back(side, owed, &replay);
                 }
-                None => self.lose_secondary(side, owed.as_ref())?,
+                (_, owed) => self.lose_secondary(side, owed.as_ref())?,
             }
         }
         Ok(moved)

@@ -15,6 +15,7 @@ use crate::routing::{Cut, Why};
 use crate::rows::Answer;
 use crate::shadow::{Line, Sample};
 use crate::sql::Rewritten;
+use crate::trace;
 use crate::wire::{
     Writer, back, command_tag, data_row_without_last, error_field, row_description_without_last, with_position,
     without_origin,
@@ -124,6 +125,7 @@ pub struct Batch {
     pub shape: BytesMut,
     /// The word of a statement's success, until the look behind it has succeeded as well.
     pub held: BytesMut,
+    pub trace: trace::Statement,
 }
 
 /// The message that asks for the ReadyForQuery.
@@ -231,6 +233,7 @@ impl Batch {
             shape: BytesMut::new(),
             held: BytesMut::new(),
             voice: Voice::Full,
+            trace: trace::Statement::default(),
         }
     }
 

@@ -13,6 +13,7 @@ use super::schema_changes::SchemaChanges;
 use super::tally::Tally;
 use super::vigil::Vigil;
 use super::withdrawal::Withdrawal;
+use crate::backend::endpoint::Place;
 use crate::backend::login::{Address, Identity};
 use crate::config::{Config, Live};
 use crate::link::ledger::Ledger;
@@ -21,6 +22,7 @@ use crate::shadow::{Findings, Local, Samples};
 use crate::shutdown::Shutdown;
 use crate::side::BySide;
 use crate::sql::Fingerprint;
+use crate::trace::{self, Tracer};
 
 /// Uncaptured writes are remembered by fingerprint up to this many; the count goes on.
 const MAX_UNCAPTURED: usize = 200;
@@ -40,6 +42,7 @@ pub struct Context {
     pub registry: Arc<Registry>,
     pub ledger: Arc<Ledger>,
     pub tally: Tally,
+    pub tracer: Tracer,
     pub withdrawal: Withdrawal,
     pub samples: Arc<Samples>,
     /// The table of statements.
@@ -64,12 +67,14 @@ impl Context {
         (samples, findings): (Arc<Samples>, Arc<Findings>),
         shutdown: Shutdown,
     ) -> Self {
+        let tracer = Tracer::new(&config.traces, BySide::from_fn(|side| place(addresses.get(side))));
         Context {
             config,
             addresses,
             registry,
             ledger,
             tally: Tally::default(),
+            tracer,
             withdrawal: Withdrawal::default(),
             samples,
             findings,
@@ -108,6 +113,14 @@ impl Context {
         list.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.statement.cmp(&b.statement)));
         list
     }
+}
+
+fn place(address: &Address) -> trace::Place {
+    let (address, port, database) = match (&address.endpoint.place, address.database.clone()) {
+        (Place::Tcp { host, port, .. }, database) => (host.clone(), *port, database),
+        (Place::Unix { directory, port }, database) => (directory.display().to_string(), *port, database),
+    };
+    trace::Place { address, port, database }
 }
 
 /// Who a session's client is.

@@ -241,6 +241,7 @@ fn session(
         withheld: None,
         cancelling: Cancelling::default(),
         fallback: false,
+        resumed: Default::default(),
         way: Default::default(),
         seat,
         overrun: None,

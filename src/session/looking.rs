@@ -63,6 +63,7 @@ impl Session {
         let mut batch = Batch::new(class_of(&resolved.parts), Care::Frames, Ending::Open);
         batch.footprint = resolved.footprint();
         batch.line = self.line_of(resolved, sql);
+        batch.trace = self.traced(policy, resolved, sql, batch.sent);
         batch.rewritten.clone_from(&resolved.rewritten);
         batch.stands_for_query = true;
         batch.read = resolved.read.as_ref().map(|read| Read::counted(self.choose(policy, read).why));

@@ -37,6 +37,7 @@ mod single;
 mod statements;
 pub mod tally;
 mod timeouts;
+mod traces;
 mod transaction;
 pub mod vigil;
 mod withdrawal;
@@ -61,6 +62,7 @@ use crate::link::ledger::{AckWait, Cycle};
 use crate::net::Channel;
 use crate::routing::{Names, Policy};
 use crate::side::{BySide, Side};
+use crate::trace;
 use baggage::Baggage;
 use cancel::Cancelling;
 use leaving::Leaving;
@@ -138,6 +140,8 @@ struct Withheld {
     frame: BytesMut,
     wait: AckWait,
     since: Instant,
+    /// Ends the statement's trace, once the client is told.
+    _trace: trace::Wait,
 }
 
 pub struct Session {
@@ -165,6 +169,8 @@ pub struct Session {
     cancelling: Cancelling,
     /// The next batch was tried on the secondary in vain.
     fallback: bool,
+    /// The trace that goes on with it.
+    resumed: trace::Statement,
     way: patience::Way,
     /// Where the worker sees what this session waits for.
     seat: Rc<Seat>,

@@ -111,6 +111,7 @@ impl Session {
         let mut batch = Batch::new(class_of(&resolved.parts), Care::Frames, ending);
         batch.footprint = resolved.footprint();
         batch.line = self.line_of(&resolved, sql);
+        batch.trace = self.traced(policy, &resolved, sql, batch.sent);
         batch.begins = resolved.only().is_some_and(|part| matches!(part.after, After::Control(Control::Begin(_))));
         batch.steps.extend(steps);
         batch.read = choice
@@ -188,6 +189,7 @@ impl Session {
             read.sample = read.sample.filter(|_| !single.names_own_types());
             let mut batch = Batch::new(Class::Read, Care::Frames, Ending::Open);
             batch.read = Some(read);
+            batch.trace = std::mem::take(&mut self.resumed);
             if let Some(peer) = self.peers.get_mut(side) {
                 peer.batches.push_back(batch);
             }

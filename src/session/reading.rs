@@ -30,6 +30,7 @@ use crate::rows::Answer;
 use crate::shadow::{Line, Sample};
 use crate::side::Side;
 use crate::sql::KeyValue;
+use crate::trace;
 use crate::wire::{Bind, HEADER, Header, Notice, Parse, Writer, back, front};
 
 /// Fails an open transaction, or its innermost subtransaction, and does nothing else.
@@ -88,7 +89,7 @@ impl Session {
     }
 
     /// The bucket of the first key that is present, in the order of `reads.key`.
-    fn bucket(&self, read: &SingleRead) -> u16 {
+    pub(super) fn bucket(&self, read: &SingleRead) -> u16 {
         let identity = &self.login.identity;
         let parameter = |name: &str| identity.parameters.iter().find(|(k, _)| k == name).map(|(_, v)| v.as_str());
         let from = |source: &KeySource| match source {
@@ -150,6 +151,7 @@ impl Session {
                 took: std::time::Duration::ZERO,
                 identity: Arc::clone(&self.login.identity),
                 catalog: Arc::clone(policy.catalog.get(policy.primary())),
+                trace: trace::Mark::default(),
             })
         });
         Read {
@@ -274,6 +276,7 @@ impl Session {
         let mut batch =
             Batch::new(class_of(&resolved.parts), Care::Frames, Ending::Query { steps: resolved.parts.len() });
         batch.line = self.line_of(&resolved, sql);
+        batch.trace = self.traced(policy, &resolved, sql, batch.sent);
         batch.steps.extend(resolved.runs().map(|(_, run)| Step::Run(Run { cut: routing::Cut::Nothing, ..run })));
         if resolved.read.is_some() {
             batch.read = Some(Read::counted(Why::TransactionSide));
@@ -370,7 +373,8 @@ impl Session {
     }
 
     /// The secondary has failed before the first byte of its answer: the primary answers in its place.
-    pub(super) fn fall_back(&mut self, side: Side, replay: &[u8]) {
+    pub(super) fn fall_back(&mut self, side: Side, batch: &Batch, replay: &[u8]) {
+        self.trace_fallback(side, batch);
         self.worker.context.tally.backend_error(side);
         if self.transaction.lives_on_secondary() {
             self.transaction.place = Place::Free;
@@ -392,6 +396,7 @@ impl Session {
             }
             return Ok(());
         };
+        self.trace_loss(side, owed);
         // Half a frame was passed on already, or the client is still sending: it cannot be told in order.
         if self.answers.frame_left > 0 || owed.is_open() {
             return Err(End::Backend(side));

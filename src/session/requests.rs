@@ -170,6 +170,7 @@ impl Session {
             Some(open) if open.is_open() => open.ending = ending,
             _ => peer.batches.push_back(Batch::new(Class::Unread, Care::End, ending)),
         }
+        self.trace_unread(header);
         self.requests.approve(header.len, arrived);
         Took::It
     }

@@ -61,7 +61,9 @@ impl Session {
     fn open_batch(&mut self, tag: u8) {
         let Some(peer) = self.peers.get_mut(self.active) else { return };
         if tag != front::FUNCTION_CALL && !peer.batches.back().is_some_and(Batch::is_open) {
-            peer.batches.push_back(Batch::new(Class::Other, Care::Frames, Ending::Open));
+            let mut batch = Batch::new(Class::Other, Care::Frames, Ending::Open);
+            batch.trace = std::mem::take(&mut self.resumed);
+            peer.batches.push_back(batch);
         }
     }
 
@@ -82,6 +84,7 @@ impl Session {
     }
 
     fn send_parse(&mut self, policy: &Arc<Policy>, parse: Parse<'_>) {
+        self.trace_text(parse.sql);
         let prepared = Rc::new(Prepared::new(parse.name, parse.sql, parse.types));
         let side = self.active;
         let text = self.text_for(policy, &prepared, side);
@@ -239,6 +242,7 @@ impl Session {
         let footprint = resolved.as_ref().map_or(Footprint::Any, |r| r.footprint());
         self.batch(|b| b.footprint = b.footprint.max(footprint));
         let on_primary = self.active == policy.primary();
+        self.trace_execute(policy, prepared.as_deref().zip(resolved.as_deref()));
         if let (Some(prepared), Some(resolved)) = (&prepared, &resolved) {
             self.mark(resolved, &prepared.sql, !on_primary);
             self.set_on_primary_too(resolved, &prepared.sql);

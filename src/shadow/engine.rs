@@ -85,6 +85,7 @@ impl Engine {
                 }
             }
         };
+        sample.trace.compared(began, outcome.as_str());
         self.findings.book(sample.fingerprint, &sample.sql, &outcome, took);
     }
 

@@ -31,6 +31,19 @@ pub enum Outcome {
     Failed,
 }
 
+impl Outcome {
+    /// The word for it in metrics and traces.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Outcome::Matched => "matched",
+            Outcome::Raced => "raced",
+            Outcome::Mismatched { .. } => "mismatched",
+            Outcome::Inconclusive => "inconclusive",
+            Outcome::Failed => "failed",
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Totals {
     pub compared_total: u64,

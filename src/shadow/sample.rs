@@ -11,6 +11,7 @@ use crate::catalog::Catalog;
 use crate::rows::Answer;
 use crate::side::Side;
 use crate::sql::Fingerprint;
+use crate::trace::Mark;
 
 /// One answered read.
 #[derive(Clone)]
@@ -27,6 +28,8 @@ pub struct Sample {
     pub identity: Arc<Identity>,
     /// The primary's.
     pub catalog: Arc<Catalog>,
+    /// Of the client's statement.
+    pub trace: Mark,
 }
 
 impl std::fmt::Debug for Sample {

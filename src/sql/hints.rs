@@ -1,5 +1,6 @@
 //! Routing hints: the tags that an application puts into a comment, in sqlcommenter's form.
 
+use super::lex::{Backslash, Lexer};
 use crate::side::Side;
 
 /// What the comments of a statement ask for. A tag that is not well formed is as good as absent.
@@ -31,6 +32,14 @@ impl Hints {
         self.key = self.key.take().or(other.key);
         self.route = self.route.or(other.route);
     }
+}
+
+/// The value, decoded, of a tag in one of the text's comments; the first of that name counts.
+pub fn comment_tag(text: &[u8], name: &[u8]) -> Option<String> {
+    // Most texts have none, and are not taken apart.
+    find(text, name)?;
+    let mut comments = Lexer::new(text, Backslash::Plain).filter(|token| token.kind.is_comment());
+    comments.find_map(|token| tag(token.of(text), name)).and_then(decode)
 }
 
 /// The raw value of `name='value'`, where `name` is not the tail of a longer one.
@@ -101,6 +110,18 @@ mod tests {
         );
         assert_eq!(hints("-- pgduet_route='old'"), (None, Some(Side::Old)));
         assert_eq!(hints(r"/*pgduet_key='it\'s+'*/"), (Some("it's+".into()), None));
+    }
+
+    #[test]
+    fn a_tag_is_one_in_a_comment() {
+        let parent = |text: &str| comment_tag(text.as_bytes(), b"traceparent");
+        assert_eq!(parent("select 1 /*traceparent='00-a-b-01'*/").as_deref(), Some("00-a-b-01"));
+        assert_eq!(parent("/*a='1',traceparent='x'*/ select 1 -- traceparent='y'").as_deref(), Some("x"));
+        for text in
+            ["select 'traceparent=''x'''", "select 1 /*traceparent=x*/", "select traceparent", "/* traceparent='x'"]
+        {
+            assert_eq!(parent(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub use calls::calls_any;
 pub use capture::{Capture, Insertion, Reason, Rewritten, capture, insertions, rewrite};
 pub use ddl::{Ddl, ddl};
 pub use dml::{Carrier, Dml, Verb};
-pub use hints::Hints;
+pub use hints::{Hints, comment_tag};
 pub use keys::{Equality, KeyValue};
 pub use kind::{Copy, Isolation, Kind, Modes};
 pub use lex::Backslash;

@@ -30,6 +30,7 @@ const PROMISED: &[(&str, &[&str])] = &[
     ("pgduet_errors_total", &["kind", "blame"]),
     ("pgduet_phase", &["phase"]),
     ("pgduet_read_percent", &[]),
+    ("pgduet_spans_total", &["outcome"]),
     ("pgduet_epoch", &[]),
     ("pgduet_journal_bytes", &[]),
     ("pgduet_backend_connections", &["side", "state"]),
