@@ -31,7 +31,7 @@ const headline = (status, found) => {
   if (found.length) return found.length === 1 ? 'One thing needs a look' : `${found.length} things need a look`;
   switch (status.phase) {
     case 'old_only': return 'Everything goes to old, as before';
-    case 'dual_write': return status.read_percent > 0 ? `new follows, and is read for ${percent(status.read_percent)} of the keys` : 'new follows old; nothing is read from it yet';
+    case 'dual_write': return status.read_percent > 0 ? `new follows, and is read for ${percent(status.read_percent).replace(' ', '\u00a0')} of the keys` : 'new follows old; nothing is read from it yet';
     case 'new_primary': return 'new decides, and old follows: the way back is open';
     default: return 'Everything goes to new';
   }
