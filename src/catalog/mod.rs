@@ -1,6 +1,7 @@
 //! A snapshot of one backend's schema: the tables with their keys, and how volatile its functions are. Plain data,
 //! filled by `backend::introspect`, read by the analysis of statements and by the link.
 
+pub mod shape;
 pub mod twins;
 
 use std::collections::{HashMap, HashSet};

@@ -3,7 +3,7 @@
 //! and a statement that is sent there names its parameters' types as the secondary does.
 //!
 //! What stands inside of values in binary form (an array's element type, the fields of a composite) is not changed: see
-//! [`Twins::nest`].
+//! [`Twins::nest`]. Answers that would hold such values come from the primary: by the statement's tables, and by the shape of the answer.
 
 use std::collections::{HashMap, HashSet};
 
@@ -64,6 +64,11 @@ impl Twins {
     /// A value of this type in binary form means something else on the other side.
     pub fn nest(&self, type_oid: u32) -> bool {
         self.nesting.contains(&type_oid)
+    }
+
+    /// Both sides call all that they both have by the same numbers.
+    pub fn agree(&self) -> bool {
+        self.types.is_empty() && self.nesting.is_empty() && self.tables.is_empty()
     }
 
     fn type_oid(&self, oid: u32) -> u32 {

@@ -28,6 +28,8 @@ pub enum Why {
     NotCarried,
     /// It asks for values in binary form that name types inside, and the sides number these differently.
     BinaryTypes,
+    /// The client was told other columns, or other types of them, than its answer would have there.
+    Described,
     /// It takes row locks.
     Locking,
     /// It calls a function that is volatile, unknown, or tells about the server itself.
@@ -55,7 +57,7 @@ pub enum Why {
 }
 
 impl Why {
-    pub const ALL: [Why; 23] = [
+    pub const ALL: [Why; 24] = [
         Why::Phase,
         Why::TransactionWrote,
         Why::TransactionSide,
@@ -67,6 +69,7 @@ impl Why {
         Why::AdvisoryLock,
         Why::NotCarried,
         Why::BinaryTypes,
+        Why::Described,
         Why::Locking,
         Why::Function,
         Why::NotMirrored,
@@ -94,6 +97,7 @@ impl Why {
             Why::AdvisoryLock => "advisory_lock",
             Why::NotCarried => "not_carried",
             Why::BinaryTypes => "binary_types",
+            Why::Described => "described",
             Why::Locking => "locking",
             Why::Function => "function",
             Why::NotMirrored => "not_mirrored",

@@ -110,7 +110,7 @@ impl Session {
         if batch.steps.is_empty() {
             trace.done();
         }
-        if batch.failed && batch.is_open() {
+        if batch.failed && batch.refused.is_none() && batch.is_open() {
             undone.splice(0..0, owed::skip_to_sync(&mut peer.batches));
         }
         if header.tag == back::COPY_IN_RESPONSE {
@@ -235,6 +235,11 @@ impl Session {
                 Touches::None
             }
         };
+        // The server knows nothing of the refusal.
+        if batch.refused.is_some() && status == Status::Open {
+            self.fail_there(side);
+            return Ok(Taken::Frame);
+        }
         if let Voice::NoReady { rest } = batch.voice {
             if !batch.failed {
                 return Ok(Taken::Frame);
@@ -249,6 +254,10 @@ impl Session {
         }
         if !batch.held.is_empty() {
             frame = [batch.held.split(), frame].concat().as_slice().into();
+        }
+        if calm {
+            // Before the cycle that carries it can begin: what that one tells then counts for it.
+            self.announce_definition();
         }
         match committed {
             Touches::None => self.client.outbound.extend_from_slice(&frame),

@@ -37,6 +37,8 @@ pub enum Errand {
     Asking,
     /// The secondary is given it.
     Carrying,
+    /// The primary is asked what it has told of a statement: see `told`.
+    Describing,
 }
 
 /// See the module's text.
@@ -207,6 +209,7 @@ impl Baggage {
             (Errand::Carrying, _, Here::Settings(settings)) => self.there = Rc::clone(settings),
             (Errand::Carrying, ..) if failed => self.here = Here::Fixed(Why::NotCarried),
             (Errand::Carrying, ..) => self.there = Rc::from(""),
+            (Errand::Describing, ..) => {}
         }
         None
     }

@@ -10,10 +10,13 @@ use super::look::{self, Own};
 use super::resolved::Resolved;
 use super::statements::Prepared;
 use super::tally::Class;
+use super::told::{self, Question};
 use super::transaction::{Control, Footprint, Touches};
+use crate::catalog::shape::Shape;
 use crate::routing::{Cut, Why};
 use crate::rows::Answer;
 use crate::shadow::{Line, Sample};
+use crate::side::Side;
 use crate::sql::Rewritten;
 use crate::trace;
 use crate::wire::{
@@ -76,19 +79,27 @@ pub enum After {
 /// The next answer of a batch.
 #[derive(Debug)]
 pub enum Step {
-    /// `injected`: pgduet's own, the client must not see its answer. `undo`: what to put back under that name if it fails.
+    /// `undo`: what to put back under that name if it fails.
     Parse {
-        injected: bool,
         name: Vec<u8>,
         undo: Option<Rc<Prepared>>,
+    },
+    /// pgduet's own, of a statement of the client's, which must not see its answer. If it fails, that side has the statement no more.
+    ParseAnew {
+        statement: Rc<Prepared>,
+        side: Side,
     },
     Bind,
     Close {
         injected: bool,
     },
+    /// `tells`: the client knows the shape of this read's answer from here on.
     Describe {
         cut: Cut,
+        tells: Option<Rc<Prepared>>,
     },
+    /// The client knows a shape, or asks for binary values: pgduet asks whether it can read the rows to come.
+    Told(Question),
     /// The shape of a simple query's rows, asked for by pgduet.
     Shape {
         cut: Cut,
@@ -108,6 +119,8 @@ pub struct Batch {
     pub care: Care,
     pub ending: Ending,
     pub failed: bool,
+    /// The client would misread the rows to come: pgduet has refused them, although the server has not.
+    pub refused: Option<Why>,
     /// Where text was inserted into the client's own (simple protocol), for error positions.
     pub rewritten: Option<Rc<Rewritten>>,
     pub sent: Instant,
@@ -223,6 +236,7 @@ impl Batch {
             care,
             ending,
             failed: false,
+            refused: None,
             rewritten: None,
             sent: Instant::now(),
             read: None,
@@ -282,7 +296,7 @@ impl Batch {
         match tag {
             back::READY_FOR_QUERY | back::COPY_IN_RESPONSE => false,
             _ if self.care == Care::End => true,
-            _ if self.is_own() => false,
+            _ if self.is_own() || self.refused.is_some() => false,
             _ if asynchronous => self.read.as_ref().is_none_or(|r| r.replay.is_none()),
             _ if bulk => self.read.as_ref().is_none_or(|r| r.replay.is_none() && r.sample.is_none()) && !self.cuts(),
             _ => false,
@@ -304,11 +318,48 @@ impl Batch {
             let told = matches!(frame.first(), Some(&(back::NOTIFICATION | back::PARAMETER_STATUS)));
             return if told { Outcome::Pass } else { Outcome::Drop }.alone();
         }
+        if self.refused.is_some() {
+            return self.take_refused(frame, out);
+        }
+        if let Some(answered) = self.take_told(frame, out) {
+            return answered;
+        }
         let answered = self.take_step(frame, out);
         match &mut self.read {
             Some(read) => read.take(frame, answered, out),
             None => answered,
         }
+    }
+
+    /// An answer to [`Step::Told`], which is none of the client's.
+    fn take_told(&mut self, frame: &[u8], out: &mut BytesMut) -> Option<Answered> {
+        let Some(Step::Told(question)) = self.steps.front() else { return None };
+        let refused = match frame.first() {
+            Some(&back::PARAMETER_DESCRIPTION) => return Some(Outcome::Drop.alone()),
+            Some(&(back::ROW_DESCRIPTION | back::NO_DATA)) => question.answered(frame).err(),
+            _ => return None,
+        };
+        self.steps.pop_front();
+        let Some(why) = refused else { return Some(Outcome::Drop.alone()) };
+        (self.failed, self.refused) = (true, Some(why));
+        if self.may_fall_back() {
+            return Some(Outcome::Drop.alone());
+        }
+        told::refusal(why).put(out);
+        Some(Outcome::Replace.alone())
+    }
+
+    /// What still comes of a batch that pgduet has refused: booked, and not heard.
+    fn take_refused(&mut self, frame: &[u8], out: &mut BytesMut) -> Answered {
+        if matches!(frame.first(), Some(&(back::NOTIFICATION | back::PARAMETER_STATUS))) {
+            return Outcome::Pass.alone();
+        }
+        let answered = match self.take_told(frame, out) {
+            Some(answered) => answered,
+            None => self.take_step(frame, out),
+        };
+        out.clear();
+        Answered { outcome: Outcome::Drop, ..answered }
     }
 
     fn take_step(&mut self, frame: &[u8], out: &mut BytesMut) -> Answered {
@@ -369,16 +420,17 @@ impl Batch {
 
     fn pop_small(&mut self) -> Answered {
         match self.steps.pop_front() {
-            Some(Step::Parse { injected: true, .. } | Step::Close { injected: true } | Step::Shape { .. }) => {
-                Outcome::Drop.alone()
-            }
+            Some(Step::ParseAnew { .. } | Step::Close { injected: true } | Step::Shape { .. }) => Outcome::Drop.alone(),
             _ => Outcome::Pass.alone(),
         }
     }
 
     fn row_description(&mut self, frame: &[u8], out: &mut BytesMut) -> Answered {
         let (cut, describing) = match self.steps.front() {
-            Some(Step::Describe { cut }) => (*cut, true),
+            Some(Step::Describe { cut, tells }) => {
+                tells.iter().for_each(|statement| told::shape_of(frame).into_iter().for_each(|s| statement.tell(s)));
+                (*cut, true)
+            }
             Some(Step::Shape { cut, late }) => {
                 let (cut, late) = (*cut, *late);
                 self.steps.pop_front();
@@ -466,7 +518,11 @@ impl Batch {
     /// Takes the steps that will not be answered any more, and says which names they leave as they were.
     pub fn unanswered_parses(&mut self) -> Undone {
         let parses = self.steps.drain(..).filter_map(|step| match step {
-            Step::Parse { injected: false, name, undo } => Some((name, undo)),
+            Step::Parse { name, undo } => Some((name, undo)),
+            Step::ParseAnew { statement, side } => {
+                statement.set_there(side, None);
+                None
+            }
             _ => None,
         });
         // The first of a name says what stood there before the batch, so it has to come last.
@@ -492,8 +548,11 @@ impl Read {
 
     /// Keeps the first frames of a secondary's answer back until it is clear that the secondary can answer.
     fn take(&mut self, frame: &[u8], answered: Answered, out: &mut BytesMut) -> Answered {
-        if self.sample.is_some() {
+        if let Some(sample) = &self.sample {
             self.answer.take(frame);
+            if frame.first() == Some(&back::ROW_DESCRIPTION) && cannot_be_compared(sample, frame) {
+                self.sample = None;
+            }
         }
         if self.replay.is_none() {
             return answered;
@@ -517,6 +576,12 @@ impl Read {
             }
         }
     }
+}
+
+/// The same values in binary form name types by each side's own numbers.
+fn cannot_be_compared(sample: &Sample, description: &[u8]) -> bool {
+    let twins = sample.catalog.twins();
+    sample.binary && Shape::read(description).is_none_or(|shape| shape.is_misread(&[0, 1], twins))
 }
 
 fn keep(frame: &[u8], outcome: Outcome, replaced: &BytesMut, to: &mut BytesMut) {
@@ -564,7 +629,7 @@ mod tests {
     #[test]
     fn a_describe_of_a_captured_statement_says_no_data() {
         let mut batch = Batch::new(Class::Write, Care::Frames, Ending::Open);
-        batch.steps.push_back(Step::Describe { cut: Cut::Rows });
+        batch.steps.push_back(Step::Describe { cut: Cut::Rows, tells: None });
         let mut out = BytesMut::new();
         assert_eq!(batch.take(&frame(back::ROW_DESCRIPTION, b"\0\x01"), &mut out).outcome, Outcome::Replace);
         assert_eq!(out, frame(back::NO_DATA, b""));

@@ -3,8 +3,6 @@
 //! Both errands run in an idle session, and the request that they are for waits in the client's buffer; it is planned anew once they are back. So
 //! nothing of a request is sent twice, and what fails on an errand fails for nobody but pgduet.
 
-use bytes::Buf;
-
 use super::answers::ends_the_connection;
 use super::baggage::{Errand, Missing, parameter_status};
 use super::batch::Voice;
@@ -89,7 +87,7 @@ impl Session {
 
     /// Takes in what has come back from an errand. True: something has.
     pub(super) fn hear_errand(&mut self) -> Result<bool, End> {
-        let Some((side, _)) = self.baggage.errand else { return Ok(false) };
+        let Some((side, errand)) = self.baggage.errand else { return Ok(false) };
         let on_primary = side == self.primary();
         let mut moved = false;
         while let Some(peer) = self.peers.get_mut(side).as_mut() {
@@ -102,9 +100,9 @@ impl Session {
             moved = true;
             match header.tag {
                 back::READY_FOR_QUERY => {
-                    inbound.advance(header.len);
+                    let ready = inbound.split_to(header.len);
                     peer.batches.pop_front();
-                    self.come_back();
+                    self.come_back(errand, &ready);
                     break;
                 }
                 _ => {
@@ -112,6 +110,7 @@ impl Session {
                     peer.said_why |= frame.first() == Some(&back::ERROR) && ends_the_connection(&frame);
                     match on_primary && is_for_the_client(&frame) {
                         true => self.client.outbound.extend_from_slice(&frame),
+                        false if errand == Errand::Describing => self.hear_shape(&frame),
                         false => self.baggage.take(&frame),
                     }
                 }
@@ -120,8 +119,10 @@ impl Session {
         Ok(moved)
     }
 
-    fn come_back(&mut self) {
-        if let Some(answer) = self.baggage.back() {
+    fn come_back(&mut self, errand: Errand, ready: &[u8]) {
+        if errand == Errand::Describing {
+            self.was_told(ready);
+        } else if let Some(answer) = self.baggage.back() {
             self.names.own_search_path = self.starts_with_search_path() || self.baggage.sets_search_path();
             self.names.temporary = answer.temporary.into_iter().collect();
             self.names.path = Some(answer.path);

@@ -240,8 +240,9 @@ fn session(
         answers: Passing::default(),
         withheld: None,
         cancelling: Cancelling::default(),
-        fallback: false,
+        fallback: None,
         resumed: Default::default(),
+        asked: None,
         way: Default::default(),
         seat,
         overrun: None,
@@ -267,7 +268,7 @@ impl Session {
                 Some(backend) => backend,
                 None => {
                     self.worker.context.tally.backend_error(side);
-                    self.fallback = true;
+                    self.fallback = Some(super::answers::FALLBACK);
                     return Ok(());
                 }
             },

@@ -37,6 +37,7 @@ mod single;
 mod statements;
 pub mod tally;
 mod timeouts;
+mod told;
 mod traces;
 mod transaction;
 pub mod vigil;
@@ -60,7 +61,7 @@ pub use withdrawal::{Withdrawal, Withdrawn};
 use crate::backend::login::LoginError;
 use crate::link::ledger::{AckWait, Cycle};
 use crate::net::Channel;
-use crate::routing::{Names, Policy};
+use crate::routing::{Names, Policy, Why};
 use crate::side::{BySide, Side};
 use crate::trace;
 use baggage::Baggage;
@@ -69,6 +70,7 @@ use leaving::Leaving;
 use peer::Peer;
 use registry::Slot;
 use statements::Statements;
+use told::Asked;
 use transaction::Transaction;
 use vigil::Seat;
 
@@ -167,10 +169,12 @@ pub struct Session {
     answers: Passing,
     withheld: Option<Withheld>,
     cancelling: Cancelling,
-    /// The next batch was tried on the secondary in vain.
-    fallback: bool,
+    /// The next batch was tried on the secondary in vain: as what it counts.
+    fallback: Option<Why>,
     /// The trace that goes on with it.
     resumed: trace::Statement,
+    /// What the primary is asked of a statement on an errand.
+    asked: Option<Asked>,
     way: patience::Way,
     /// Where the worker sees what this session waits for.
     seat: Rc<Seat>,

@@ -70,7 +70,7 @@ mod tests {
     fn what_follows_a_failed_message_is_skipped_up_to_the_next_sync() {
         let mut skipped = batch(Ending::Sync, 1);
         let undo = Some(Rc::new(Prepared::new(b"s", b"SELECT 1", b"\0\0")));
-        skipped.steps.push_back(Step::Parse { injected: false, name: b"s".to_vec(), undo });
+        skipped.steps.push_back(Step::Parse { name: b"s".to_vec(), undo });
         let mut batches = VecDeque::from([
             batch(Ending::Open, 0),
             batch(Ending::Query { steps: 1 }, 1),

@@ -180,13 +180,19 @@ impl Session {
             self.put_back(&whole);
             return Ok(Took::NeedsMore);
         }
+        if let Some(single) = single.as_ref().filter(|_| side != policy.primary())
+            && self.asks_shape_first(policy, single, whole.len())
+        {
+            self.put_back(&whole);
+            return Ok(Took::NeedsMore);
+        }
         self.active = side;
         self.settle_on(side, policy);
         if let (Some(choice), Some(single)) = (choice, single) {
             let request = single.request(&whole);
             let mut read = self.read(policy, choice, &single.read, &single.statement.sql, &request, &whole);
             // The other side would take its parameters for those of other types.
-            read.sample = read.sample.filter(|_| !single.names_own_types());
+            read.sample = read.sample.filter(|_| !single.names_own_types() && single.read.stays.is_none());
             let mut batch = Batch::new(Class::Read, Care::Frames, Ending::Open);
             batch.read = Some(read);
             batch.trace = std::mem::take(&mut self.resumed);

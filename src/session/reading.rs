@@ -60,8 +60,8 @@ impl Session {
     }
 
     pub(super) fn choose(&mut self, policy: &Policy, read: &SingleRead) -> Choice {
-        if std::mem::take(&mut self.fallback) {
-            return Choice { side: policy.primary(), why: FALLBACK };
+        if let Some(why) = self.fallback.take() {
+            return Choice { side: policy.primary(), why };
         }
         self.choose_in(policy, read, self.standing(policy))
     }
@@ -150,6 +150,7 @@ impl Session {
                 answer: Answer::default(),
                 took: std::time::Duration::ZERO,
                 identity: Arc::clone(&self.login.identity),
+                binary: read.binary,
                 catalog: Arc::clone(policy.catalog.get(policy.primary())),
                 trace: trace::Mark::default(),
             })
@@ -366,22 +367,31 @@ impl Session {
 
     // ---- when the secondary fails
 
+    /// pgduet itself has refused an answer, and the client knows: an open transaction of that side's fails there too, whose
+    /// ReadyForQuery follows.
+    pub(super) fn fail_there(&mut self, side: Side) {
+        self.tell(side, FAIL, Voice::ReadyOnly);
+    }
+
     /// Its read failed on the secondary, and the client knows: the transaction fails on the primary too, whose ReadyForQuery follows.
     pub(super) fn fail_transaction(&mut self) {
         self.active = self.primary();
         self.tell(self.active, FAIL, Voice::ReadyOnly);
     }
 
-    /// The secondary has failed before the first byte of its answer: the primary answers in its place.
+    /// The secondary has failed before the first byte of its answer, or its answer would be misread: the primary answers in its place.
     pub(super) fn fall_back(&mut self, side: Side, batch: &Batch, replay: &[u8]) {
         self.trace_fallback(side, batch);
-        self.worker.context.tally.backend_error(side);
+        let why = batch.refused.unwrap_or(FALLBACK);
+        if why == FALLBACK {
+            self.worker.context.tally.backend_error(side);
+        }
         if self.transaction.lives_on_secondary() {
             self.transaction.place = Place::Free;
             self.tell(side, b"ROLLBACK", Voice::Silent);
         }
         self.active = self.primary();
-        self.fallback = true;
+        self.fallback = Some(why);
         self.put_back(replay);
     }
 
@@ -446,7 +456,7 @@ fn movable_in(read: &SingleRead, transaction: routing::Transaction) -> Result<()
         Ok(traits) if traits.clock && transaction != routing::Transaction::None => Err(Why::Function),
         Ok(traits) if traits.nested && read.binary => Err(Why::BinaryTypes),
         Ok(_) if read.lasting && transaction != routing::Transaction::None => Err(Why::SessionState),
-        Ok(_) => Ok(()),
+        Ok(_) => read.stays.map_or(Ok(()), Err),
     }
 }
 

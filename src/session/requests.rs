@@ -106,6 +106,9 @@ impl Session {
             _ => {}
         }
         if header.tag != front::SYNC && self.is_skipping() {
+            if self.skips_itself() {
+                return Ok(self.skip(header, rest_len));
+            }
             self.requests.approve(header.len, arrived);
             return Ok(Took::It);
         }
@@ -126,6 +129,21 @@ impl Session {
     fn is_skipping(&self) -> bool {
         let last = self.peers.get(self.active).as_ref().and_then(|p| p.batches.back());
         last.is_some_and(|batch| batch.is_open() && batch.failed)
+    }
+
+    /// The error was pgduet's own: the server would run what follows.
+    fn skips_itself(&self) -> bool {
+        let last = self.peers.get(self.active).as_ref().and_then(|p| p.batches.back());
+        last.is_some_and(|batch| batch.refused.is_some())
+    }
+
+    fn skip(&mut self, header: Header, arrived: usize) -> Took {
+        if arrived < header.len {
+            return Took::NeedsMore;
+        }
+        self.seal_requests();
+        self.client.inbound.advance(header.len);
+        Took::It
     }
 
     fn copies_in(&self) -> bool {

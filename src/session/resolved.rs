@@ -62,6 +62,8 @@ pub struct SingleRead {
     pub lasting: bool,
     /// It asks for rows in binary form.
     pub binary: bool,
+    /// Why it stays on the primary by the shape of its answer.
+    pub stays: Option<Why>,
 }
 
 #[derive(Debug)]
@@ -116,6 +118,7 @@ impl Resolved {
                     forced: statement.hints.route,
                     lasting: false,
                     binary: false,
+                    stays: None,
                 });
             }
             let calls = called(&action, statement, text, writers);

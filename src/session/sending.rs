@@ -94,7 +94,7 @@ impl Session {
         self.captures_statements |= *text != *prepared.sql;
         prepared.set_there(side, Some(text));
         let undo = self.statements.put(Rc::clone(&prepared));
-        self.step(Step::Parse { injected: false, name: parse.name.to_vec(), undo });
+        self.step(Step::Parse { name: parse.name.to_vec(), undo });
     }
 
     /// The text that a statement has to have on a side: the client's own on the secondary, the captured one on the primary.
@@ -123,9 +123,12 @@ impl Session {
             let types = types_for(policy, side, &prepared.types);
             Writer::parse(&mut peer.channel.outbound, &prepared.name, &wanted, &types);
         }
-        self.step(Step::Parse { injected: true, name: prepared.name.clone(), undo: None });
+        self.step(Step::ParseAnew { statement: Rc::clone(prepared), side });
         self.captures_statements |= *wanted != *prepared.sql;
         prepared.set_there(side, Some(wanted));
+        if prepared.told().is_some() {
+            self.ask_shape(policy, prepared);
+        }
     }
 
     /// What a prepared statement's rows lose on the active side, and whether it is a write.
@@ -170,7 +173,10 @@ impl Session {
     fn send_bind(&mut self, policy: &Arc<Policy>, bind: Bind<'_>, frame: &[u8]) {
         let prepared = self.statements.get(bind.statement).cloned();
         match &prepared {
-            Some(prepared) => self.ensure(policy, prepared),
+            Some(prepared) => {
+                self.ensure(policy, prepared);
+                self.guard_formats(policy, prepared, bind.result_formats);
+            }
             None => self.is_elsewhere(bind.statement),
         }
         match self.cut_of(policy, prepared.as_ref()) {
@@ -208,19 +214,26 @@ impl Session {
     }
 
     fn send_describe(&mut self, policy: &Arc<Policy>, what: CloseOrDescribe<'_>, frame: &[u8]) {
-        let prepared = match what {
+        let (prepared, keeps) = match what {
             CloseOrDescribe::Statement(name) => {
                 let prepared = self.statements.get(name).cloned();
                 if let Some(prepared) = &prepared {
                     self.ensure(policy, prepared);
                 }
-                prepared
+                (prepared, true)
             }
-            CloseOrDescribe::Portal(name) => self.statements.portal(name).cloned(),
+            // What is told of an unnamed statement's portal is for this one run.
+            CloseOrDescribe::Portal(name) => {
+                let prepared = self.statements.portal(name).cloned();
+                let named = prepared.as_ref().is_some_and(|p| !p.name.is_empty());
+                (prepared, named)
+            }
         };
         let cut = self.cut_of(policy, prepared.as_ref());
         self.put(frame);
-        self.step(Step::Describe { cut });
+        let untold = |p: &Rc<Prepared>| p.told().is_none() && self.resolved(policy, p).read.is_some();
+        let tells = prepared.filter(|p| keeps && untold(p));
+        self.step(Step::Describe { cut, tells });
     }
 
     fn send_close(&mut self, what: CloseOrDescribe<'_>, frame: &[u8]) {

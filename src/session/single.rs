@@ -7,8 +7,9 @@ use bytes::BytesMut;
 use super::Session;
 use super::resolved::SingleRead;
 use super::statements::Prepared;
+use crate::catalog::shape::Shape;
 use crate::catalog::twins::FIRST_OWN_OID;
-use crate::routing::Policy;
+use crate::routing::{Policy, Why};
 use crate::wire::{Bind, HEADER, Header, Parse, Writer, front};
 
 impl Session {
@@ -35,6 +36,7 @@ impl Session {
                     let resolved = statement.resolved(policy.generation, |sql| self.resolve(policy, sql));
                     let mut read = resolved.read.clone()?;
                     read.lasting = !bind.portal.is_empty();
+                    read.stays = stays(policy, &statement, &bind);
                     read.binary = bind.result_formats.iter().any(|&byte| byte != 0);
                     read.bind(&bind);
                     let (parameters, formats) = (bind.parameters.to_vec(), bind.result_formats.to_vec());
@@ -51,6 +53,15 @@ impl Session {
         }
         single.filter(|_| executed)
     }
+}
+
+/// Why the statement's answer has to come from the primary, whatever the percentage is.
+fn stays(policy: &Policy, statement: &Prepared, bind: &Bind<'_>) -> Option<Why> {
+    let misread = |told: &Shape| {
+        let twins = policy.catalog.get(policy.primary()).twins();
+        told.is_misread(bind.result_formats, twins).then_some(Why::BinaryTypes)
+    };
+    statement.stays(policy.generation).or_else(|| statement.told().and_then(misread))
 }
 
 /// Messages that run one read, once.

@@ -8,15 +8,17 @@
 //! So a statement is kept as the client's own text, and each use first makes sure that the backend has it in the form that the policy asks for
 //! now; if not, it is closed and parsed again in front of that use.
 
-use std::cell::RefCell;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::resolved::Resolved;
+use crate::catalog::shape::Shape;
+use crate::routing::Why;
 use crate::side::{BySide, Side};
 
 /// What keeping one statement or portal takes beside its own bytes, about.
-const KEPT: usize = 256;
+const KEPT: usize = 512;
 
 /// What a backend has under a statement's name: the text it was given.
 pub type There = Option<Rc<[u8]>>;
@@ -31,6 +33,10 @@ pub struct Prepared {
     pub types: Vec<u8>,
     there: RefCell<BySide<There>>,
     resolved: RefCell<Option<Rc<Resolved>>>,
+    /// The shape of its answer that the client was told.
+    told: OnceCell<Shape>,
+    /// Why its reads stay on the primary, under the policy of that generation.
+    stays: Cell<Option<(u64, Why)>>,
 }
 
 impl Prepared {
@@ -41,6 +47,8 @@ impl Prepared {
             types: types.to_vec(),
             there: RefCell::default(),
             resolved: RefCell::new(None),
+            told: OnceCell::new(),
+            stays: Cell::new(None),
         }
     }
 
@@ -52,6 +60,25 @@ impl Prepared {
         let resolved = Rc::new(resolve(&self.sql));
         *self.resolved.borrow_mut() = Some(Rc::clone(&resolved));
         resolved
+    }
+
+    /// See [`told`](super::told).
+    pub fn told(&self) -> Option<&Shape> {
+        self.told.get()
+    }
+
+    /// The client is told the shape of its answer. The first word counts: PostgreSQL lets no later one be another.
+    pub fn tell(&self, shape: Shape) {
+        let _ = self.told.set(shape);
+    }
+
+    /// Why its reads stay on the primary under the policy of this generation, by the shape of their answer; a change of the schema is a new one.
+    pub fn stays(&self, generation: u64) -> Option<Why> {
+        self.stays.get().filter(|(known, _)| *known == generation).map(|(_, why)| why)
+    }
+
+    pub fn stay(&self, generation: u64, why: Why) {
+        self.stays.set(Some((generation, why)));
     }
 
     /// What keeping it takes, about: bytes.

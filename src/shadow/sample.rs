@@ -26,6 +26,8 @@ pub struct Sample {
     pub answer: Answer,
     pub took: Duration,
     pub identity: Arc<Identity>,
+    /// Some of its values were asked for in binary form.
+    pub binary: bool,
     /// The primary's.
     pub catalog: Arc<Catalog>,
     /// Of the client's statement.

@@ -74,11 +74,13 @@ pub struct Notice {
     pub message: String,
     pub detail: Option<String>,
     pub hint: Option<String>,
+    /// The routine of PostgreSQL's that would say it: some drivers go by that.
+    pub routine: Option<&'static str>,
 }
 
 impl Notice {
     pub fn fatal(code: &'static str, message: impl Into<String>) -> Self {
-        Notice { severity: "FATAL", code, message: message.into(), detail: None, hint: None }
+        Notice { severity: "FATAL", code, message: message.into(), detail: None, hint: None, routine: None }
     }
 
     pub fn error(code: &'static str, message: impl Into<String>) -> Self {
@@ -97,6 +99,10 @@ impl Notice {
         Notice { hint: Some(hint.into()), ..self }
     }
 
+    pub fn routine(self, routine: &'static str) -> Self {
+        Notice { routine: Some(routine), ..self }
+    }
+
     /// Appends the frame: an ErrorResponse, or a NoticeResponse for a warning.
     pub fn put(&self, out: &mut BytesMut) {
         let tag = if self.severity == "WARNING" { back::NOTICE } else { back::ERROR };
@@ -110,6 +116,7 @@ impl Notice {
             (b'M', Some(self.message.as_str())),
             (b'D', self.detail.as_deref()),
             (b'H', self.hint.as_deref()),
+            (b'R', self.routine),
         ];
         for (code, text) in texts {
             if let Some(text) = text {

@@ -234,6 +234,10 @@ impl<'a> Writer<'a> {
         Writer::begin(out, front::CLOSE).u8(b'S').cstr(name).end();
     }
 
+    pub fn describe_statement(out: &mut BytesMut, name: &[u8]) {
+        Writer::begin(out, front::DESCRIBE).u8(b'S').cstr(name).end();
+    }
+
     pub fn close_portal(out: &mut BytesMut, name: &[u8]) {
         Writer::begin(out, front::CLOSE).u8(b'P').cstr(name).end();
     }

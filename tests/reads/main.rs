@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 mod delay;
+mod described;
 mod keys;
 mod latency;
 mod outage;

@@ -40,6 +40,28 @@ impl Raw {
         self
     }
 
+    /// Parse and Describe of a statement with a name.
+    pub fn prepare(&mut self, name: &str, sql: &str) -> &mut Raw {
+        Writer::parse(&mut self.out, name.as_bytes(), sql.as_bytes(), &[0, 0]);
+        Writer::describe_statement(&mut self.out, name.as_bytes());
+        self
+    }
+
+    /// Bind and Execute of a statement, its rows in binary form or as text.
+    pub fn execute(&mut self, name: &str, binary: bool) -> &mut Raw {
+        let mut bind = Writer::begin(&mut self.out, front::BIND);
+        bind.cstr(b"").cstr(name.as_bytes()).u16(0).u16(0).u16(1).u16(u16::from(binary)).end();
+        Writer::execute(&mut self.out, b"", 0);
+        self
+    }
+
+    /// Sends all with a Sync, and takes the answer: errors, rows, tags and status.
+    pub fn answers(&mut self) -> Vec<String> {
+        self.sync().send();
+        let told = |text: &String| matches!(text.get(..1), Some("E" | "D" | "C" | "Z"));
+        self.until_ready().into_iter().map(short).filter(told).collect()
+    }
+
     pub fn sync(&mut self) -> &mut Raw {
         Writer::empty(&mut self.out, front::SYNC);
         self
