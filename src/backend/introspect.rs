@@ -103,7 +103,7 @@ async fn read_tables(connection: &Connection) -> Result<Vec<Table>, tokio_postgr
            EXISTS (SELECT 1 FROM aclexplode(c.relacl) w WHERE w.privilege_type IN ('INSERT', 'UPDATE', 'DELETE') \
                AND NOT EXISTS (SELECT 1 FROM aclexplode(c.relacl) s WHERE s.privilege_type = 'SELECT' AND s.grantee IN (w.grantee, 0))) \
              OR EXISTS (SELECT 1 FROM pg_attribute a, aclexplode(a.attacl) w WHERE a.attrelid = c.oid \
-               AND w.privilege_type IN ('INSERT', 'UPDATE')) \
+               AND a.attacl IS NOT NULL AND w.privilege_type IN ('INSERT', 'UPDATE')) \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
          WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND {USER_SCHEMAS} ORDER BY c.oid"
     );
@@ -139,13 +139,16 @@ async fn read_columns(connection: &Connection) -> Result<HashMap<u32, Vec<Column
     // A domain is read as what it is made of. With a type modifier of -1, format_type gives the name without a length
     // (without any, "character" and "bit" would mean a length of one).
     let sql = format!(
-        "WITH RECURSIVE base(oid, base) AS ( \
-           SELECT oid, oid FROM pg_type WHERE typtype <> 'd' \
-           UNION ALL SELECT t.oid, b.base FROM pg_type t JOIN base b ON t.typbasetype = b.oid WHERE t.typtype = 'd') \
+        "WITH RECURSIVE layer(oid, base) AS ( \
+           SELECT oid, typbasetype FROM pg_type WHERE typtype = 'd' \
+           UNION ALL SELECT l.oid, t.typbasetype FROM layer l JOIN pg_type t ON t.oid = l.base WHERE t.typtype = 'd'), \
+         domain(oid, base) AS MATERIALIZED ( \
+           SELECT l.oid, l.base FROM layer l JOIN pg_type t ON t.oid = l.base WHERE t.typtype <> 'd') \
          SELECT c.oid, a.attname::text, a.attnum, a.atttypid, t.typarray, format_type(a.atttypid, -1), a.attnotnull, \
-           a.attgenerated <> '', b.base, bt.typtype::text, a.atttypmod \
+           a.attgenerated <> '', bt.oid, bt.typtype::text, a.atttypmod \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid \
-           JOIN pg_type t ON t.oid = a.atttypid JOIN base b ON b.oid = t.oid JOIN pg_type bt ON bt.oid = b.base \
+           JOIN pg_type t ON t.oid = a.atttypid \
+           JOIN pg_type bt ON bt.oid = CASE t.typtype WHEN 'd' THEN (SELECT d.base FROM domain d WHERE d.oid = t.oid) ELSE t.oid END \
          WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND a.attnum > 0 AND NOT a.attisdropped AND {USER_SCHEMAS} \
          ORDER BY c.oid, a.attnum"
     );
@@ -280,9 +283,13 @@ pub struct Paired {
 /// binary form only where both sides have the very same base type.
 pub fn pair(mut old: Schema, mut new: Schema) -> Paired {
     let (mut on_old, mut on_new): (HashMap<u32, String>, HashMap<u32, String>) = Default::default();
+    let name = |table: &Table| (table.schema.clone(), table.name.clone());
+    let places: HashMap<(String, String), usize> = new.tables.iter().map(name).zip(0..).collect();
+    let mut paired: HashSet<u32> = HashSet::new();
     for table in &mut old.tables {
-        match new.tables.iter_mut().find(|t| t.schema == table.schema && t.name == table.name) {
+        match places.get(&name(table)).and_then(|&place| new.tables.get_mut(place)) {
             Some(twin) => {
+                paired.insert(twin.oid);
                 if let Some(reason) = pair_tables(table, twin) {
                     on_new.insert(twin.oid, reason.clone());
                     on_old.insert(table.oid, reason);
@@ -292,10 +299,8 @@ pub fn pair(mut old: Schema, mut new: Schema) -> Paired {
             None => {}
         }
     }
-    for table in new.tables.iter().filter(|t| t.mirrored) {
-        if !old.tables.iter().any(|t| t.schema == table.schema && t.name == table.name) {
-            on_new.insert(table.oid, "it does not exist on old".into());
-        }
+    for table in new.tables.iter().filter(|t| t.mirrored && !paired.contains(&t.oid)) {
+        on_new.insert(table.oid, "it does not exist on old".into());
     }
     let left_out = left_out(&old, &on_old, &new, &on_new);
     let (to_new, to_old) = (twins(&old, &new), twins(&new, &old));

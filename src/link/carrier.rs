@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::BoxFuture;
 use futures_util::try_join;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -14,6 +13,7 @@ use super::bypass::{self, Watch};
 use super::failure::{Failure, Remedy};
 use super::follow::Follower;
 use super::ledger::{Carried, Cycle, Ledger};
+use super::news::{Audience, News};
 use super::quick::{self, Ends, Quick};
 use super::schemas::{Place, Schemas};
 use super::sequences::Sequences;
@@ -35,9 +35,6 @@ pub enum Wish {
     Detach(String),
 }
 
-/// Called when a cycle has changed the schemas, or what is known of the tables; waited for, briefly.
-pub type Announce = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
-
 /// How long an announcement is waited for.
 const ANNOUNCING: Duration = Duration::from_secs(10);
 
@@ -53,7 +50,7 @@ pub struct Orders {
     pub requests: mpsc::Receiver<Request>,
     /// Rung when the schemas have changed.
     pub schemas: watch::Receiver<()>,
-    pub announce: Option<Announce>,
+    pub audience: Option<Arc<dyn Audience>>,
     pub sequences: Arc<Sequences>,
     pub watch: Arc<Watch>,
 }
@@ -341,7 +338,7 @@ impl Carrier {
     ) -> Result<(), Failure> {
         let (mut order, mut snapshots) = (Order::InPlace, 1);
         loop {
-            let mut applying = None;
+            let (mut applying, since, mark) = (None, Instant::now(), self.mark());
             let (marker, silent) = (session.marker.clone(), session.silent);
             let patience = Patience { order, silent, again: snapshots < SNAPSHOTS, renewal };
             let outcome = thorough::run(&mut self.ends(session), &marker, patience, &mut applying).await;
@@ -349,7 +346,8 @@ impl Carrier {
             match outcome? {
                 Thorough::Applied(snapshot, carried, renewed) => {
                     session.advance(snapshot);
-                    self.adopt(session, carried, renewed).await;
+                    let parked = carried.parked > 0;
+                    self.adopt(session, renewed, News { catalogs: None, parked, since, mark, statement: 0 }).await;
                     self.applied(cycle, begun, carried);
                     return Ok(());
                 }
@@ -365,15 +363,21 @@ impl Carrier {
         }
     }
 
-    /// The schemas that a cycle has made count from here on; whoever analyses statements is told.
-    async fn adopt(&self, session: &mut Session, carried: Carried, renewed: Option<Box<Schemas>>) {
-        let changed = renewed.as_ref().is_some_and(|schemas| schemas.catalogs != session.schemas.catalogs);
+    fn mark(&self) -> u64 {
+        self.orders.audience.as_ref().map_or(0, |audience| audience.mark())
+    }
+
+    /// The schemas that a cycle has read count from here on; whoever analyses statements is told.
+    async fn adopt(&self, session: &mut Session, renewed: Option<Box<Schemas>>, mut news: News) {
         if let Some(schemas) = renewed {
+            news.catalogs = Some(schemas.catalogs.clone());
+            news.statement = schemas.statement;
             session.adopt(*schemas);
             self.orders.watch.begin(session.schemas.catalog());
         }
-        if let Some(announce) = self.orders.announce.as_ref().filter(|_| changed || carried.parked > 0)
-            && tokio::time::timeout(ANNOUNCING, announce()).await.is_err()
+        let is_news = news.parked || news.catalogs.is_some();
+        if let Some(audience) = self.orders.audience.as_ref().filter(|_| is_news)
+            && tokio::time::timeout(ANNOUNCING, audience.tell(news)).await.is_err()
         {
             tracing::warn!("the sessions have not learnt of the schemas' change in time");
         }

@@ -9,9 +9,10 @@ use tokio::task::JoinHandle;
 use super::LinkError;
 use super::align::{Aligned, Request};
 use super::bypass::{Bypassed, Watch};
-use super::carrier::{self, Announce, Carrier, Orders, Wish};
+use super::carrier::{self, Carrier, Orders, Wish};
 use super::failure::Failure;
 use super::ledger::{Ledger, LinkState};
+use super::news::Audience;
 use super::sequences::Sequences;
 use super::standing::Standing;
 use crate::backend::control::{Connection, Purpose};
@@ -27,7 +28,7 @@ pub struct LinkHandle {
     config: Live,
     ledger: Arc<Ledger>,
     running: Mutex<Option<Running>>,
-    announce: OnceLock<Announce>,
+    audience: OnceLock<Arc<dyn Audience>>,
     sequences: Arc<Sequences>,
     watch: Arc<Watch>,
 }
@@ -50,13 +51,13 @@ impl Drop for Running {
 impl LinkHandle {
     pub fn new(config: Live, ledger: Arc<Ledger>) -> Self {
         let (sequences, watch) = Default::default();
-        LinkHandle { config, ledger, running: Mutex::new(None), announce: OnceLock::new(), sequences, watch }
+        LinkHandle { config, ledger, running: Mutex::new(None), audience: OnceLock::new(), sequences, watch }
     }
 
-    /// Whom to tell when a cycle has changed the schemas, or what is known of the tables, before its commits are acknowledged.
+    /// Whom to tell when a cycle has read the schemas, or changed what is known of the tables, before its commits are acknowledged.
     /// The first call counts.
-    pub fn on_schemas(&self, announce: Announce) {
-        let _ = self.announce.set(announce);
+    pub fn on_schemas(&self, audience: Arc<dyn Audience>) {
+        let _ = self.audience.set(audience);
     }
 
     pub fn ledger(&self) -> &Arc<Ledger> {
@@ -76,9 +77,9 @@ impl LinkHandle {
         let (wish, wish_rx) = watch::channel(Wish::Run);
         let (requests, requests_rx) = mpsc::channel(WAITING_FOR_ALIGNMENT);
         let (schemas, schemas_rx) = watch::channel(());
-        let announce = self.announce.get().cloned();
+        let audience = self.audience.get().cloned();
         let (sequences, watch) = (Arc::clone(&self.sequences), Arc::clone(&self.watch));
-        let orders = Orders { wish: wish_rx, requests: requests_rx, schemas: schemas_rx, announce, sequences, watch };
+        let orders = Orders { wish: wish_rx, requests: requests_rx, schemas: schemas_rx, audience, sequences, watch };
         let carrier = Carrier::new(self.config.clone(), Arc::clone(&self.ledger), primary, orders);
         // Before the first session can ask: a commit must wait from now on.
         self.standing().starting("connecting");

@@ -40,6 +40,7 @@ pub mod follow;
 pub mod fresh;
 pub mod handle;
 pub mod ledger;
+pub mod news;
 pub mod part;
 pub mod plan;
 pub mod quick;

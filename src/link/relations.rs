@@ -99,14 +99,19 @@ fn foreign_key(row: &Row) -> Result<ForeignKey, tokio_postgres::Error> {
     })
 }
 
-const EQUALITY: &str = "SELECT i.indrelid, a.attname::text, format('OPERATOR(%I.%s)', n.nspname, o.oprname) \
+/// Only what is not the built-in one: few operator classes have another, so these are looked for first.
+const EQUALITY: &str = "WITH other AS MATERIALIZED ( \
+      SELECT c.oid, format('OPERATOR(%I.%s)', n.nspname, o.oprname) AS operator \
+      FROM pg_opclass c JOIN pg_amop p ON p.amopfamily = c.opcfamily AND p.amopstrategy = 3 AND p.amopmethod = c.opcmethod \
+          AND p.amoplefttype = c.opcintype AND p.amoprighttype = c.opcintype \
+        JOIN pg_operator o ON o.oid = p.amopopr JOIN pg_namespace n ON n.oid = o.oprnamespace \
+      WHERE (n.nspname, o.oprname) <> ('pg_catalog', '=')) \
+    SELECT i.indrelid, a.attname::text, c.operator \
     FROM pg_index i CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, i) \
+      JOIN other c ON c.oid = (i.indclass::oid[])[k.i - 1] \
       JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum \
-      JOIN pg_opclass c ON c.oid = (i.indclass::oid[])[k.i - 1] \
-      JOIN pg_amop p ON p.amopfamily = c.opcfamily AND p.amopstrategy = 3 AND p.amopmethod = c.opcmethod \
-        AND p.amoplefttype = c.opcintype AND p.amoprighttype = c.opcintype \
-      JOIN pg_operator o ON o.oid = p.amopopr JOIN pg_namespace n ON n.oid = o.oprnamespace \
-    WHERE i.indisunique AND i.indisvalid AND k.i <= i.indnkeyatts AND i.indrelid >= 16384";
+    WHERE i.indisunique AND i.indisvalid AND k.i <= i.indnkeyatts AND i.indrelid >= 16384 \
+      AND i.indclass::oid[] && ARRAY(SELECT oid FROM other)";
 
 const ARBITERS: &str = "SELECT i.indrelid, ARRAY(SELECT a.attname::text FROM pg_attribute a \
         WHERE a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])) \

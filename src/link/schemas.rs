@@ -25,6 +25,8 @@ pub struct Place<'a> {
 pub struct Schemas {
     pub catalogs: Catalogs,
     pub plans: Plans,
+    /// The number of the last statement that they know of; 0: none was run before they were read.
+    pub statement: i64,
     primary: Side,
 }
 
@@ -47,7 +49,7 @@ impl Schemas {
         let catalogs = introspect::pair(old, new).catalogs;
         let (from, to) = (catalogs.get(place.primary), catalogs.get(place.primary.other()));
         let plans = Plans::new((from, &on_primary), (to, &on_secondary));
-        Ok(Schemas { plans, primary: place.primary, catalogs })
+        Ok(Schemas { plans, statement: 0, primary: place.primary, catalogs })
     }
 
     /// The primary's.

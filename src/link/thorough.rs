@@ -191,10 +191,14 @@ impl Attempt<'_> {
             };
         }
         let (mine, nobodys): (Vec<_>, Vec<_>) = statements.into_iter().partition(|s| self.concerns_us(s));
+        let last = mine.iter().chain(&nobodys).map(|statement| statement.number).max();
         self.carried.discarded += nobodys.len() as u64;
         let replayed = replay(self.secondary, marker, &self.former.plans, mine, done).await?;
         self.carried.applied += replayed.applied;
         self.renew().await?;
+        if let (Some(schemas), Some(last)) = (&mut self.renewed, last) {
+            schemas.statement = last;
+        }
         for rel in replayed.touched {
             self.touch_whole(rel);
         }

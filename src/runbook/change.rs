@@ -1,5 +1,6 @@
 //! Carrying a change of policy out, step by step; see the order in the module `runbook`.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,8 +9,9 @@ use serde_json::{Value, json};
 
 use super::gates::{self, Gate};
 use super::{Conductor, PolicyView, Trouble};
+use crate::backend::control::Connection;
 use crate::backend::introspect::Paired;
-use crate::catalog::Table;
+use crate::catalog::{Catalog, Table};
 use crate::link::ledger::LinkState;
 use crate::routing::{Ack, Percent, Phase, Policy};
 use crate::side::Side;
@@ -206,27 +208,27 @@ impl Conductor {
         paired: &Paired,
     ) -> Result<u64, Refused> {
         let primary = wanted.phase.primary();
-        self.assume_equal(primary, paired).await?;
+        let connection = self.connect(primary).await?;
+        self.assume_equal(&connection, paired.catalogs.get(primary)).await?;
         let epoch = self.make_durable(now.epoch, wanted, patch, gates).await?;
         let mut policy = Policy { epoch, ..with_settings(now, wanted) };
         policy.catalog = paired.catalogs.clone();
-        policy.unequal = Arc::new(self.unequal(&policy).await?);
+        policy.unequal = Arc::new(super::schemas::unequal(&connection, policy.catalog.get(primary)).await?);
         Ok(self.enforce(&policy))
     }
 
     /// Tables that were never followed are declared equal; tables that were left behind once stay `stale`.
-    pub(super) async fn assume_equal(&self, primary: Side, paired: &Paired) -> Result<(), Trouble> {
-        let connection = self.connect(primary).await?;
-        let known = tables::read_all(&connection).await?;
-        let catalog = paired.catalogs.get(primary);
-        let is_new = |schema: &str, name: &str| !known.iter().any(|k| k.schema == schema && k.name == name);
+    pub(super) async fn assume_equal(&self, connection: &Connection, catalog: &Catalog) -> Result<(), Trouble> {
+        let known = tables::read_all(connection).await?;
+        let known: HashSet<(&str, &str)> = known.iter().map(|k| (k.schema.as_str(), k.name.as_str())).collect();
+        let is_new = |table: &&Arc<Table>| !known.contains(&(table.schema.as_str(), table.name.as_str()));
         let carried = |t: &&Arc<Table>| t.mirrored && catalog.unpaired(t.oid).is_none();
-        let fresh: Vec<_> = catalog.tables().iter().filter(carried).filter(|t| is_new(&t.schema, &t.name)).collect();
+        let fresh: Vec<_> = catalog.tables().iter().filter(carried).filter(is_new).collect();
         if fresh.is_empty() {
             return Ok(());
         }
         let names: Vec<(&str, &str)> = fresh.iter().map(|t| (t.schema.as_str(), t.name.as_str())).collect();
-        tables::set(&connection, &names, SyncState::Assumed, &json!({ "by": "entering dual_write" })).await?;
+        tables::set(connection, &names, SyncState::Assumed, &json!({ "by": "entering dual_write" })).await?;
         Ok(())
     }
 

@@ -14,6 +14,7 @@ mod change;
 mod complaint;
 mod gates;
 mod listen;
+mod news;
 mod probe;
 mod reload;
 mod report;
@@ -43,8 +44,8 @@ use crate::routing::Policy;
 use crate::session::Context;
 use crate::shadow::Findings;
 use crate::side::Side;
+use crate::store::StoreError;
 use crate::store::control::{Control, Settings};
-use crate::store::{StoreError, tables};
 
 /// Why the control plane could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +71,7 @@ pub struct Conductor {
     /// One change at a time.
     changing: tokio::sync::Mutex<()>,
     /// The schemas are read by one at a time.
-    refreshing: tokio::sync::Mutex<()>,
+    refreshing: tokio::sync::Mutex<news::Reading>,
     myself: Weak<Conductor>,
     /// The number of the last captured statement that this instance knows of.
     statements: AtomicI64,
@@ -88,7 +89,7 @@ impl Conductor {
     pub fn new(context: Arc<Context>, link: Arc<LinkHandle>, findings: Arc<Findings>, reloader: Reloader) -> Arc<Self> {
         let not_ready = Mutex::new(Some("the durable policy has not been read yet".to_owned()));
         Arc::new_cyclic(|myself| {
-            link.on_schemas(Conductor::announce(myself));
+            link.on_schemas(Arc::new(news::Ear(Weak::clone(myself))));
             let (changing, refreshing) = Default::default();
             Conductor {
                 context,
@@ -168,19 +169,11 @@ impl Conductor {
                     self.primary_alone(&policy).await?
                 }
             };
-            policy.unequal = Arc::new(self.unequal(&policy).await?);
+            let primary = policy.primary();
+            let connection = self.connect(primary).await?;
+            policy.unequal = Arc::new(schemas::unequal(&connection, policy.catalog.get(primary)).await?);
         }
         Ok(policy)
-    }
-
-    /// Tables whose reads must stay on the primary.
-    async fn unequal(&self, policy: &Policy) -> Result<std::collections::HashSet<u32>, Trouble> {
-        let primary = policy.primary();
-        let connection = self.connect(primary).await?;
-        let states = tables::read_all(&connection).await?;
-        let catalog = policy.catalog.get(primary);
-        let unequal = states.iter().filter(|s| !s.state.may_be_read());
-        Ok(unequal.filter_map(|s| catalog.qualified(&s.schema, &s.name)).map(|t| t.oid).collect())
     }
 
     fn enforce(&self, policy: &Policy) -> u64 {

@@ -7,40 +7,30 @@
 //!
 //! So once every transaction that knew the former catalog has ended, such tables are touched as a whole.
 
-use std::sync::{Arc, Weak};
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Instant;
 
+use super::news::Reading;
 use super::{Conductor, Trouble};
+use crate::backend::control::Connection;
 use crate::backend::introspect::{self, Paired};
 use crate::catalog::{Catalog, Table};
-use crate::link::carrier::Announce;
 use crate::routing::Policy;
 use crate::side::BySide;
-use crate::store::captures;
+use crate::store::{captures, tables};
 
 impl Conductor {
-    /// What the link calls when it has run statements on the secondary.
-    pub(super) fn announce(conductor: &Weak<Conductor>) -> Announce {
-        let conductor = Weak::clone(conductor);
-        Arc::new(move || {
-            let conductor = conductor.upgrade();
-            Box::pin(async move {
-                if let Some(conductor) = conductor {
-                    conductor.refresh_schemas().await;
-                }
-            })
-        })
-    }
-
     /// Reads the schemas again, and puts them in force if they, or the tables' states, have changed.
     pub(super) async fn refresh_schemas(&self) {
         // Whoever reads last has read the latest.
-        let _one_at_a_time = self.refreshing.lock().await;
+        let mut reading = self.refreshing.lock().await;
         let now = self.policy();
         if !now.phase.captures() {
             return;
         }
         let changes = self.context.schema_changes.last();
-        match self.refresh(&now).await {
+        match self.read_again(&now, &mut reading).await {
             Ok(()) => self.context.schema_changes.read_up_to(changes),
             Err(error) => {
                 tracing::warn!(%error, "the schemas could not be read again; the former ones stay in force");
@@ -48,11 +38,20 @@ impl Conductor {
         }
     }
 
+    /// The caller holds the one reading that there may be at a time.
+    pub(super) async fn read_again(&self, now: &Policy, reading: &mut Reading) -> Result<(), Trouble> {
+        let result = self.refresh(now).await;
+        reading.ended = Some(Instant::now());
+        result
+    }
+
     async fn refresh(&self, now: &Policy) -> Result<(), Trouble> {
+        let connection = self.connect(now.primary()).await?;
         let catalogs = match self.read_schemas().await {
             Ok(paired) => {
-                self.assume_equal(now.primary(), &paired).await?;
-                match self.remake_triggers(now.primary(), paired.catalogs.get(now.primary())).await? {
+                let catalog = paired.catalogs.get(now.primary());
+                self.assume_equal(&connection, catalog).await?;
+                match self.remake_triggers(now.primary(), catalog, None).await? {
                     true => self.read_schemas().await?.catalogs,
                     false => paired.catalogs,
                 }
@@ -62,9 +61,22 @@ impl Conductor {
                 self.primary_alone(now).await?
             }
         };
-        let unequal = self.unequal(&Policy { catalog: catalogs.clone(), ..now.clone() }).await?;
+        if self.put_catalogs_in_force(&connection, now, catalogs).await? {
+            self.link.look_again().await;
+        }
+        Ok(())
+    }
+
+    /// Returns whether anything has changed.
+    pub(super) async fn put_catalogs_in_force(
+        &self,
+        connection: &Connection,
+        now: &Policy,
+        catalogs: BySide<Arc<Catalog>>,
+    ) -> Result<bool, Trouble> {
+        let unequal = unequal(connection, catalogs.get(now.primary())).await?;
         if catalogs == now.catalog && unequal == *now.unequal {
-            return Ok(());
+            return Ok(false);
         }
         tracing::info!("the schema has changed; statements are analysed anew");
         let primary = now.primary();
@@ -74,9 +86,8 @@ impl Conductor {
             true => Policy { catalog: catalogs.clone(), unequal: Arc::clone(&unequal), ..policy.clone() },
             false => policy.clone(),
         });
-        self.link.look_again().await;
         self.touch_when_past(generation, changed);
-        Ok(())
+        Ok(true)
     }
 
     /// The secondary as it was; of the primary's tables, those that have changed cannot be read there.
@@ -135,6 +146,13 @@ impl Conductor {
         let again = self.read_schemas().await?;
         Ok(Paired { catalogs: again.catalogs, left_out: paired.left_out })
     }
+}
+
+/// Tables whose reads must stay on the primary, by oid.
+pub(super) async fn unequal(connection: &Connection, catalog: &Catalog) -> Result<HashSet<u32>, Trouble> {
+    let states = tables::read_all(connection).await?;
+    let unequal = states.iter().filter(|s| !s.state.may_be_read());
+    Ok(unequal.filter_map(|s| catalog.qualified(&s.schema, &s.name)).map(|t| t.oid).collect())
 }
 
 /// Tables whose writes the latter catalog would have captured and the former not, or otherwise; by oid.

@@ -6,6 +6,8 @@
 //!
 //! They are removed after the last session has left the phase. What both have captured is carried once more, which changes nothing.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::gates::{self, Gate};
@@ -28,11 +30,18 @@ pub(super) struct Made {
 }
 
 impl Conductor {
-    /// Makes the triggers that the configuration asks for, on a primary with this schema.
-    pub(super) async fn make_triggers(&self, primary: Side, catalog: &Catalog) -> Result<Made, Trouble> {
+    /// Makes the triggers that the configuration asks for, on a primary with this schema. Tables that are as `known` has them, and had
+    /// their triggers, have them still.
+    pub(super) async fn make_triggers(
+        &self,
+        primary: Side,
+        catalog: &Catalog,
+        known: Option<&Catalog>,
+    ) -> Result<Made, Trouble> {
         let mode = self.context.config.mirror.capture;
-        let wanted: Vec<u32> =
-            catalog.tables().iter().filter(|t| wants_triggers(mode, t, catalog)).map(|t| t.oid).collect();
+        let is_known = |table: &Arc<Table>| table.by_trigger && known.and_then(|k| k.by_oid(table.oid)) == Some(table);
+        let wanted = catalog.tables().iter().filter(|t| wants_triggers(mode, t, catalog) && !is_known(t));
+        let wanted: Vec<u32> = wanted.map(|t| t.oid).collect();
         let mut made = Made::default();
         if wanted.is_empty() {
             return Ok(made);
@@ -61,7 +70,7 @@ impl Conductor {
     /// The same on the way into a phase: what cannot be made is a gate that does not hold where triggers are demanded, and a warning
     /// where they are the better of two ways.
     pub(super) async fn make_triggers_first(&self, primary: Side, catalog: &Catalog) -> Result<(), Refused> {
-        let made = self.make_triggers(primary, catalog).await?;
+        let made = self.make_triggers(primary, catalog, None).await?;
         if made.refused.is_empty() {
             return Ok(());
         }
@@ -76,8 +85,13 @@ impl Conductor {
     }
 
     /// Follows the schema. Returns whether the catalog has to be read again.
-    pub(super) async fn remake_triggers(&self, primary: Side, catalog: &Catalog) -> Result<bool, Trouble> {
-        let made = self.make_triggers(primary, catalog).await?;
+    pub(super) async fn remake_triggers(
+        &self,
+        primary: Side,
+        catalog: &Catalog,
+        known: Option<&Catalog>,
+    ) -> Result<bool, Trouble> {
+        let made = self.make_triggers(primary, catalog, known).await?;
         if !made.refused.is_empty() {
             warn_of(&gates::triggers_made(&made.refused));
         }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::change::with_settings;
 use super::complaint::Complaint;
+use super::news::Expected;
 use super::{Conductor, PolicyPatch, Trouble};
 use crate::backend::control::Connection;
 use crate::routing::Policy;
@@ -131,11 +132,13 @@ impl Conductor {
     /// Follows the durable policy and the schemas until the process ends.
     pub async fn watch(self: Arc<Self>) {
         let mut connection: Option<Connection> = None;
-        let mut looks = 1;
+        let (mut looks, mut expected) = (1, None);
         loop {
+            let patience = Expected::until(expected);
             tokio::select! {
                 () = self.context.shutdown.begun() => return,
-                () = self.context.schema_changes.rung() => self.refresh_schemas().await,
+                () = self.context.schema_changes.rung() => self.expect(&mut expected, 0).await,
+                () = until(patience) => self.stop_expecting(&mut expected).await,
                 () = self.told.notified() => {}
                 () = tokio::time::sleep(LOOK) => looks = (looks + 1) % LOOKS_PER_SCHEMA,
             }
@@ -145,7 +148,7 @@ impl Conductor {
                 let myself = Arc::clone(&self);
                 tokio::spawn(async move { myself.refresh_schemas().await });
             }
-            match self.look(connection.take()).await {
+            match self.look(connection.take(), &mut expected).await {
                 Ok(alive) => {
                     self.set_ready(None);
                     connection = Some(alive);
@@ -156,7 +159,11 @@ impl Conductor {
     }
 
     /// One look at the primary's row.
-    async fn look(&self, connection: Option<Connection>) -> Result<Connection, Trouble> {
+    async fn look(
+        &self,
+        connection: Option<Connection>,
+        expected: &mut Option<Expected>,
+    ) -> Result<Connection, Trouble> {
         let policy = self.policy();
         let side = policy.primary();
         let limit = self.context.config.timeouts.connect;
@@ -177,17 +184,28 @@ impl Conductor {
         }
         self.follow_rules(&connection).await?;
         if policy.phase.captures() {
-            self.look_for_statements(&connection).await?;
+            self.look_for_statements(&connection, expected).await?;
         }
         Ok(connection)
     }
 
     /// Another instance's sessions may have changed the schema.
-    async fn look_for_statements(&self, connection: &Connection) -> Result<(), Trouble> {
+    async fn look_for_statements(
+        &self,
+        connection: &Connection,
+        expected: &mut Option<Expected>,
+    ) -> Result<(), Trouble> {
         let number = captures::statements(connection).await?;
-        if self.statements.swap(number, Ordering::Relaxed) != number {
-            self.refresh_schemas().await;
+        if number > self.statements.load(Ordering::Acquire) {
+            self.expect(expected, number).await;
         }
         Ok(())
+    }
+}
+
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
     }
 }

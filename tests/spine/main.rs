@@ -5,6 +5,7 @@ mod support;
 
 mod append;
 mod crash;
+mod migration;
 mod orm;
 mod phase;
 mod tpcb;
