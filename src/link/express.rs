@@ -91,8 +91,8 @@ impl Hot {
                 format!("j.op IN ('k', 'K') AND j.rel IN ({}) AND cardinality(j.key) = {width}", aliases.join(", "));
             let look = &keyed.look;
             parts.push_str(&format!(
-                " UNION ALL SELECT {i}, NULL, NULL, NULL, t.tableoid IS NULL, ROW({}) \
-                 FROM (SELECT DISTINCT {} FROM j WHERE {of_table}) AS k {}",
+                " UNION ALL (SELECT {i}, NULL, NULL, NULL, t.tableoid IS NULL, ROW({}) \
+                 FROM (SELECT DISTINCT {} FROM j WHERE {of_table}) AS k {} ORDER BY t.ctid)",
                 look.columns, look.typed, look.join
             ));
             known.push(format!("({of_table})"));

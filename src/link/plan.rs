@@ -291,7 +291,7 @@ impl Maker<'_> {
         let Look { columns, join, .. } = self.look(from, pairs, keys);
         let typed = typed(keys, |n| format!("u.c{n}"));
         let text = format!(
-            "SELECT t.tableoid IS NULL, {columns} FROM (SELECT DISTINCT {typed} FROM {}) AS k {join}",
+            "SELECT t.tableoid IS NULL, {columns} FROM (SELECT DISTINCT {typed} FROM {}) AS k {join} ORDER BY t.ctid",
             unnest_text(keys.len())
         );
         Sql { text, parameters: vec![Type::TEXT_ARRAY; keys.len()] }

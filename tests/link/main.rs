@@ -40,6 +40,21 @@ async fn what_was_committed_is_carried_and_what_was_rolled_back_is_nowhere() {
     assert_eq!(carried, "1:0 2:3 3:0 4:0 5:0 6:0 7:0 8:0 9:0");
 }
 
+/// PostgreSQL promises no order without ORDER BY; clients rely on it all the same.
+#[tokio::test]
+async fn new_rows_lie_on_the_secondary_in_the_order_in_which_they_were_written() {
+    let rig = Rig::start("row_order", ACCOUNTS).await;
+    // The second time the table is hot.
+    for first in [0, 2_000] {
+        let rows =
+            format!("INSERT INTO accounts SELECT {first} + (i * 7919) % 1009, i, 'x' FROM generate_series(1, 300) i");
+        rig.run(&touch(&rows)).await;
+        rig.equal(&["accounts"]).await;
+    }
+    let order = "SELECT string_agg(id::text, ' ' ORDER BY ctid) FROM accounts";
+    assert_eq!(rig.secondary(order).await, rig.primary(order).await);
+}
+
 #[tokio::test]
 async fn concurrent_writers_of_hot_rows_end_in_the_same_order_on_both() {
     let rig = Rig::start("hot_rows", "CREATE TABLE accounts (id int PRIMARY KEY, list text NOT NULL DEFAULT '')").await;
