@@ -244,10 +244,12 @@ async fn read_writers(connection: &Connection) -> Result<HashSet<String>, tokio_
     connection.query(sql, &[]).await?.iter().map(|row| row.try_get(0)).collect()
 }
 
-/// Such a thing stands in the text of a procedure, or of one that it calls.
+/// Such a thing stands in the text of a procedure, or of one that it calls. The server lets none do so that is in SQL, that is SECURITY DEFINER, or
+/// that has settings of its own; nor what these call.
 async fn read_committers(connection: &Connection) -> Result<HashSet<String>, tokio_postgres::Error> {
     let sql = "SELECT DISTINCT lower(p.proname::text) FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang \
-               WHERE p.prokind = 'p' AND (l.lanname NOT IN ('sql', 'plpgsql') OR p.prosrc ~* 'commit|rollback|call|execute')";
+               WHERE p.prokind = 'p' AND l.lanname <> 'sql' AND NOT p.prosecdef AND p.proconfig IS NULL \
+               AND (l.lanname <> 'plpgsql' OR p.prosrc ~* '\\m(commit|rollback|call|execute)\\M')";
     connection.query(sql, &[]).await?.iter().map(|row| row.try_get(0)).collect()
 }
 

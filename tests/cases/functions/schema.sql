@@ -29,3 +29,8 @@ BEGIN
     ROLLBACK;
     INSERT INTO functions_t VALUES (i + 2, i);
 END $$;
+CREATE PROCEDURE functions_nested(i int) LANGUAGE sql AS $$ CALL functions_proc(i); CALL functions_proc(i + 1) $$;
+CREATE PROCEDURE functions_dynamic(i int) LANGUAGE plpgsql SET work_mem = '4MB' AS $$
+BEGIN
+    EXECUTE 'INSERT INTO functions_t VALUES ($1, $1)' USING i;
+END $$;

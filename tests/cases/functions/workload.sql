@@ -32,5 +32,7 @@ DO $$ BEGIN INSERT INTO functions_t VALUES (300, 1); COMMIT; INSERT INTO functio
 BEGIN;
 CALL functions_commits(400);
 ROLLBACK;
+CALL functions_nested(500);
+CALL functions_dynamic(510);
 UPDATE functions_t SET id = id, v = v;
 SELECT count(*), sum(v) FROM functions_t;
