@@ -99,6 +99,8 @@ pub struct Names {
     pub user: String,
     /// The session has changed the schema, and the catalog has not been read since: what it says need not hold.
     pub defining: bool,
+    /// It was about rules, which may answer a simple query with rows of their own.
+    pub rules: bool,
     /// The number of that change, once it is over.
     pub defined: Option<u64>,
     /// The session has declared a cursor whose query may write.
@@ -189,6 +191,7 @@ pub fn resolve(statement: &Statement, text: &[u8], policy: &Policy, names: &Name
         Kind::Do | Kind::Call => Action::Opaque(Opaque::RowsInBlock("a procedure may write anything, and commit it")),
         // In the extended protocol its own portal would be a cursor that `pg_cursors` shows.
         Kind::Execute(_) => Action::Opaque(Opaque::RowsInline("a statement prepared in SQL")),
+        Kind::Other if begins_as_query(statement, text) => rows("the analysis cannot read this write"),
         Kind::Other => Action::Uncaptured("the analysis does not know this statement"),
         // Captured when it was prepared; the link sees its touches once they are visible.
         Kind::CommitPrepared => Action::Touching("captured when it was prepared"),
@@ -200,6 +203,15 @@ pub fn resolve(statement: &Statement, text: &[u8], policy: &Policy, names: &Name
 fn returns_nothing(inner: &Kind, statement: &Statement) -> bool {
     let writes = matches!(inner, Kind::Insert | Kind::Update | Kind::Delete | Kind::Merge);
     writes && statement.dml.last().is_some_and(|dml| dml.returning.is_none())
+}
+
+/// What begins so is a query or a write, whatever follows: it ends no transaction, and runs in any.
+fn begins_as_query(statement: &Statement, text: &[u8]) -> bool {
+    let text = text.get(statement.span.clone()).unwrap_or_default();
+    let word = text.split(|byte| !byte.is_ascii_alphabetic()).next().unwrap_or_default();
+    ["insert", "update", "delete", "merge", "with", "select", "values"]
+        .iter()
+        .any(|w| word.eq_ignore_ascii_case(w.as_bytes()))
 }
 
 fn rows(reason: &'static str) -> Action {
@@ -252,6 +264,9 @@ fn write(statement: &Statement, policy: &Policy, names: &Names) -> Action {
             Found::Table(table) if !table.mirrored => return Action::Uncaptured("the table is not on both sides"),
             // Nothing is to be added, but its commit has to be announced.
             Found::Table(table) if catalog.is_told_by_triggers(table) => by_triggers = true,
+            Found::Table(table) if table.by_trigger && table.has_rules => {
+                return Action::Opaque(Opaque::RowsInline(Reason::Rules.as_str()));
+            }
             // Its own triggers may write elsewhere.
             Found::Table(table) if table.by_trigger => return rows("it is captured by triggers"),
             Found::Table(table) => match sql::capture(dml, table) {
@@ -295,21 +310,29 @@ fn find<'a>(name: &Name, catalog: &'a Catalog, names: &Names) -> Found<'a> {
         }
         return catalog.qualified(schema, &name.name).map_or(Found::Unknown, Found::Table);
     }
-    if names.temporary.contains(&name.name) {
-        return Found::Temporary;
-    }
+    let temporary = names.temporary.contains(&name.name);
     let in_schema = |schema: &str| catalog.qualified(schema, &name.name);
     let usual = !names.own_search_path && catalog.usual_path();
     let found = match &names.path {
+        _ if usual && temporary => return Found::Temporary,
         _ if usual => [names.user.as_str(), "public"].into_iter().find_map(in_schema),
-        Some(path) => path.iter().find_map(|schema| in_schema(schema)),
+        Some(path) => {
+            // The session's own come first, unless the path says where.
+            let own = path.iter().position(|schema| schema.starts_with("pg_temp")).unwrap_or(0);
+            let before = if temporary { own } else { path.len() };
+            match path.iter().take(before).find_map(|schema| in_schema(schema)) {
+                None if temporary => return Found::Temporary,
+                found => found,
+            }
+        }
         None => {
             let mut candidates = catalog.named(&name.name);
-            let first = candidates.next();
-            if candidates.next().is_some() {
-                return Found::Ambiguous;
+            match (candidates.next(), candidates.next()) {
+                (None, _) if temporary => return Found::Temporary,
+                (Some(_), Some(_)) => return Found::Ambiguous,
+                (Some(_), None) if temporary => return Found::Ambiguous,
+                (first, _) => first,
             }
-            first
         }
     };
     found.map_or(Found::Unknown, Found::Table)

@@ -16,6 +16,14 @@ use crate::wire::{HEADER, cstr};
 const MAX_CUSTOM: usize = 64;
 /// A name in an answer ends with this; no identifier holds it that anybody types.
 const SEPARATOR: char = '\u{1}';
+/// The schemas in use. `current_schemas` makes the session's temporary schema where the search_path names one that is not there yet; a
+/// transaction that did so could not be prepared, and this one may be the client's first.
+const PATH: &str = "CASE WHEN pg_catalog.pg_my_temp_schema() = 0 AND pg_catalog.current_setting('search_path') LIKE '%pg_temp%' \
+     THEN (SELECT pg_catalog.string_agg(n.nspname, pg_catalog.chr(1) ORDER BY p.place) \
+     FROM pg_catalog.unnest(pg_catalog.string_to_array(pg_catalog.current_setting('search_path'), ',')) WITH ORDINALITY p (name, place) \
+     JOIN pg_catalog.pg_namespace n ON n.nspname = CASE pg_catalog.btrim(p.name) WHEN '\"$user\"' THEN CURRENT_USER \
+     ELSE (pg_catalog.parse_ident(p.name))[1] END AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')) \
+     ELSE pg_catalog.array_to_string(pg_catalog.current_schemas(false), pg_catalog.chr(1)) END";
 
 /// What the session has on the primary.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -182,7 +190,7 @@ impl Baggage {
              WHEN EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE is_holdable) THEN 'cursor' \
              WHEN EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND pid = pg_catalog.pg_backend_pid()) \
              THEN 'lock' END, \
-             pg_catalog.array_to_string(pg_catalog.current_schemas(false), pg_catalog.chr(1))"
+             {PATH}"
         )
     }
 

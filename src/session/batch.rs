@@ -20,8 +20,8 @@ use crate::side::Side;
 use crate::sql::Rewritten;
 use crate::trace;
 use crate::wire::{
-    Writer, back, command_tag, data_row_without_last, error_field, row_description_without_last, with_position,
-    without_origin,
+    Writer, asked_alone, back, command_tag, data_row_without_last, error_field, row_description_without_last,
+    with_position, without_origin,
 };
 
 /// One statement's run, up to its CommandComplete.
@@ -498,13 +498,15 @@ impl Batch {
         }
         self.held.clear();
         self.shape.clear();
-        let own = matches!(self.steps.front(), Some(Step::Own(own)) if *own != Own::Query);
+        let own = matches!(self.steps.front(), Some(Step::Own(own)) if *own != Own::Query) && !self.is_misspelt(frame);
         let undone = self.unanswered_parses();
         if own && let Some(plain) = without_origin(frame) {
             out.extend_from_slice(&plain);
             return Answered { outcome: Outcome::Replace, done: None, undone };
         }
-        let moved = self.rewritten.as_ref().and_then(|r| with_position(frame, |p| r.client_position(p)));
+        let alone = asked_alone(frame).filter(|_| self.stands_for_query);
+        let positioned = || self.rewritten.as_ref().and_then(|r| with_position(frame, |p| r.client_position(p)));
+        let moved = alone.or_else(positioned);
         let outcome = match moved {
             Some(moved) => {
                 out.extend_from_slice(&moved);
@@ -513,6 +515,12 @@ impl Batch {
             None => Outcome::Pass,
         };
         Answered { outcome, done: None, undone }
+    }
+
+    /// A text that the server cannot read fails as a whole, in front of its first statement, which may be one of pgduet's.
+    fn is_misspelt(&self, error: &[u8]) -> bool {
+        let position = error_field(error, b'P').and_then(|p| std::str::from_utf8(p).ok()?.parse().ok());
+        self.rewritten.as_ref().zip(position).is_some_and(|(r, position)| r.is_the_clients(position))
     }
 
     /// Takes the steps that will not be answered any more, and says which names they leave as they were.

@@ -127,6 +127,9 @@ impl Session {
             self.names.temporary = answer.temporary.into_iter().collect();
             self.names.path = Some(answer.path);
             self.statements.forget_meanings();
+        } else if errand == Errand::Asking {
+            // It did not say (a statement_timeout, perhaps): no name means a table that is known, and it is not asked for ever.
+            self.names.path.get_or_insert_default();
         }
         if !self.owes(self.primary()) {
             self.calm_down();

@@ -175,7 +175,9 @@ fn check_database(worker: &Worker, hello: &Hello) -> Result<(), Refusal> {
         return Ok(());
     }
     let message = format!("database \"{}\" does not exist", hello.database);
-    let hint = format!("pgduet serves the database \"{served}\" of backends.old.url.");
+    let hint = format!(
+        "pgduet serves the database \"{served}\" of backends.old.url; another database needs an instance of its own."
+    );
     Err(Notice::fatal("3D000", message).hint(hint).into())
 }
 

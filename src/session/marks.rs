@@ -2,7 +2,7 @@
 
 use super::Session;
 use super::batch::After;
-use super::resolved::{Mark, Resolved};
+use super::resolved::{Mark, Resolved, contains};
 use super::tally::Class;
 use super::transaction::{Control, Status};
 
@@ -20,7 +20,7 @@ impl Session {
     /// The catalogs know of the session's own change, so that they can be gone by again.
     pub(super) fn end_definition(&mut self) {
         if self.names.defined.is_some_and(|number| self.worker.context.schema_changes.knows(number)) {
-            (self.names.defining, self.names.defined) = (false, None);
+            (self.names.defining, self.names.rules, self.names.defined) = (false, false, None);
             self.statements.forget_meanings();
         }
     }
@@ -35,6 +35,7 @@ impl Session {
             }
             if matches!(part.after, After::Ddl) {
                 (self.names.defining, self.names.defined) = (true, None);
+                self.names.rules |= contains(sql, b"rule");
                 self.statements.forget_meanings();
             }
             if part.cursor_writes && !self.names.cursor_writes {
@@ -52,6 +53,7 @@ impl Session {
                 Mark::SearchPath => {
                     self.names.own_search_path = true;
                     self.names.path = None;
+                    self.statements.forget_meanings();
                 }
                 Mark::Reading(reading) => self.names.reading = *reading,
                 Mark::Temporary(name) => self.names.temporary.extend(name.clone()),

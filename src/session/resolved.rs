@@ -100,6 +100,9 @@ impl Resolved {
                 Action::Touching(_) if defining && matches!(&statement.kind, Kind::CopyFrom(copy) if copy.stdin) => {
                     Action::Opaque(Opaque::CopyIn)
                 }
+                action if names.rules && is_write(&statement.kind) && is_by_catalog(&action) => {
+                    Action::Opaque(Opaque::RowsInline("the schema has changed in this transaction"))
+                }
                 Action::Touching(_) if defining && statement.kind != Kind::CommitPrepared => {
                     Action::Opaque(Opaque::Rows("the schema has changed in this transaction"))
                 }
@@ -376,6 +379,18 @@ fn temporary_name(statement: &Statement, text: &[u8]) -> Option<String> {
     }
 }
 
+fn is_write(kind: &Kind) -> bool {
+    matches!(kind, Kind::Insert | Kind::Update | Kind::Delete | Kind::Merge | Kind::WithDml)
+}
+
+/// How a write is noted hangs on what the catalog says of its tables.
+fn is_by_catalog(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::Capture { .. } | Action::Touching(_) | Action::Uncaptured(_) | Action::Opaque(Opaque::Rows(_))
+    )
+}
+
 /// What a function that it calls may do to the session: one of the user's own anything, `set_config` what its name says.
 fn called(action: &Action, statement: &Statement, text: &[u8], writers: &HashSet<String>) -> Mark {
     if matches!(action, Action::Read(Ok(_))) {
@@ -383,6 +398,7 @@ fn called(action: &Action, statement: &Statement, text: &[u8], writers: &HashSet
     }
     let text = text.get(statement.span.clone()).unwrap_or_default();
     match set_config_name(text) {
+        Some(name) if name.is_empty() || name.eq_ignore_ascii_case("search_path") => Mark::SearchPath,
         Some(name) => Mark::Custom(name),
         None if calls_any(text, writers) || contains(text, b"pg_settings") || contains(text, b"advisory") => {
             Mark::Unsettles
@@ -401,7 +417,7 @@ fn set_config_name(text: &[u8]) -> Option<String> {
     Some(name.to_owned())
 }
 
-fn contains(text: &[u8], word: &[u8]) -> bool {
+pub(super) fn contains(text: &[u8], word: &[u8]) -> bool {
     text.windows(word.len()).any(|w| w.eq_ignore_ascii_case(word))
 }
 

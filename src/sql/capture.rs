@@ -216,6 +216,17 @@ pub struct Rewritten {
     pub insertions: Vec<Insertion>,
 }
 
+/// Where a position of the rewritten text is.
+enum Place {
+    Client(usize),
+    /// In what was put into a statement of the client's, there.
+    Insertion {
+        at: usize,
+    },
+    /// In a statement that was put in front of the client's or behind it.
+    Statement,
+}
+
 /// Puts all insertions of one text into it, those of several statements at once. Offsets beyond the text count as its end.
 pub fn rewrite(text: &[u8], mut insertions: Vec<(usize, String)>) -> Rewritten {
     insertions.sort_by_key(|(at, _)| *at);
@@ -235,8 +246,22 @@ pub fn rewrite(text: &[u8], mut insertions: Vec<(usize, String)>) -> Rewritten {
 
 impl Rewritten {
     /// Maps an error position of the server (characters from 1, in the rewritten text) to the client's own text. A
-    /// position inside what was inserted becomes the place where it was.
+    /// position inside what was inserted becomes the place where it was. One that is in none of the client's statements (an EXECUTE
+    /// fails at a place in what was prepared) stays as it is.
     pub fn client_position(&self, position: usize) -> usize {
+        match self.place(position) {
+            Place::Client(own) => own,
+            Place::Insertion { at } => at,
+            Place::Statement => position,
+        }
+    }
+
+    /// Whether the server means the client's own text.
+    pub fn is_the_clients(&self, position: usize) -> bool {
+        matches!(self.place(position), Place::Client(_))
+    }
+
+    fn place(&self, position: usize) -> Place {
         let utf8 = std::str::from_utf8(&self.text).is_ok();
         let mut added_bytes = 0;
         let mut added_chars = 0;
@@ -246,12 +271,22 @@ impl Rewritten {
                 break;
             }
             if position <= start + insertion.chars {
-                return start - added_chars + 1;
+                return match self.is_statement(insertion, added_bytes) {
+                    true => Place::Statement,
+                    false => Place::Insertion { at: start - added_chars + 1 },
+                };
             }
             added_bytes += insertion.len;
             added_chars += insertion.chars;
         }
-        position - added_chars
+        Place::Client(position - added_chars)
+    }
+
+    /// A statement of its own in front of the client's or behind it, whose errors are told apart by the answers' order.
+    fn is_statement(&self, insertion: &Insertion, added: usize) -> bool {
+        let start = insertion.at + added;
+        let inserted = self.text.get(start..start + insertion.len).unwrap_or_default();
+        inserted.starts_with(b";") || inserted.ends_with(b";")
     }
 }
 
@@ -419,5 +454,15 @@ mod tests {
         }
         assert_eq!(rewritten.client_position(15), 14, "the place of the insertion");
         assert_eq!(rewritten.client_position(39), 31);
+    }
+
+    #[test]
+    fn a_position_in_another_text_stays_as_it_is() {
+        let insertions = vec![(0, "select before();".to_owned()), (9, ";select after()".to_owned())];
+        let rewritten = rewrite(b"execute p", insertions);
+        assert_eq!(rewritten.client_position(10), 10, "of what was prepared");
+        assert_eq!(rewritten.client_position(30), 30);
+        assert_eq!(rewritten.client_position(17), 1);
+        assert!(rewritten.is_the_clients(17) && !rewritten.is_the_clients(10));
     }
 }

@@ -450,7 +450,7 @@ fn simple(word: &[u8]) -> Option<Kind> {
         b"listen" => Kind::Listen,
         b"notify" => Kind::Notify,
         b"unlisten" => Kind::Unlisten,
-        b"vacuum" | b"analyze" | b"analyse" | b"cluster" | b"checkpoint" => Kind::Maintenance,
+        b"vacuum" | b"analyze" | b"analyse" | b"cluster" | b"checkpoint" | b"load" => Kind::Maintenance,
         b"alter" | b"drop" | b"comment" | b"grant" | b"revoke" | b"reindex" | b"refresh" | b"security" | b"import" => {
             Kind::Ddl
         }

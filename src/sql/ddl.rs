@@ -57,11 +57,15 @@ fn word(cursor: &Cursor<'_>) -> String {
     }
 }
 
+/// Whether a name stands in it that is the session's own: without a schema, or in the temporary one.
 fn names_any(text: &[u8], names: &HashSet<String>) -> bool {
     let mut cursor = Cursor::new(text, Backslash::Plain);
-    while !names.is_empty() && !cursor.at(TokenKind::End) {
-        if identifier(cursor.token, text, '\\').is_some_and(|name| names.contains(&name)) {
-            return true;
+    while !cursor.at(TokenKind::End) {
+        if let Some(name) = identifier(cursor.token, text, '\\') {
+            let (of_a_schema, is_schema) = (cursor.prev.kind == TokenKind::Dot, cursor.peek().kind == TokenKind::Dot);
+            if (!of_a_schema && names.contains(&name)) || (is_schema && name.starts_with("pg_temp")) {
+                return true;
+            }
         }
         cursor.bump();
     }
@@ -114,7 +118,15 @@ mod tests {
 
     #[test]
     fn what_is_the_servers_or_the_sessions_own_stays_where_it_is() {
-        for text in ["create database x", "alter system set a = 1", "drop table mine", "create index on \"mine\" (a)"] {
+        assert_eq!(of("alter table app.mine add a int"), carried(false));
+        assert_eq!(of("create function f() returns int return 1 set search_path = app, pg_temp"), carried(false));
+        for text in [
+            "create database x",
+            "alter system set a = 1",
+            "drop table mine",
+            "drop table pg_temp.other",
+            "create index on \"mine\" (a)",
+        ] {
             assert_eq!(of(text), Ddl::Local, "{text}");
         }
     }

@@ -95,7 +95,7 @@ pub enum Kind {
     Listen,
     Notify,
     Unlisten,
-    /// VACUUM, ANALYZE, CLUSTER, CHECKPOINT.
+    /// VACUUM, ANALYZE, CLUSTER, CHECKPOINT, LOAD.
     Maintenance,
     /// Nothing but comments and semicolons.
     Empty,

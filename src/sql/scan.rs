@@ -220,7 +220,6 @@ mod tests {
             "delete t",
             "select 1 \\ 2",
             "\"select\" 1",
-            "load 'x'",
             "start replication",
             "create function f() begin atomic select 1;",
         ] {

@@ -55,7 +55,8 @@ BEGIN
 END $$;
 
 -- Journals 'T' for each table that was changed since the last look, 'E' for one that was truncated or rewritten; neither
--- twice in a transaction. What triggers capture, or nobody carries, is left out.
+-- twice in a transaction, unless it is serializable: the journal is not read in one, for what is read there makes others fail
+-- that write. What triggers capture, or nobody carries, is left out.
 CREATE OR REPLACE FUNCTION pgduet.capture_changed() RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS $$
@@ -73,7 +74,7 @@ BEGIN
         WHERE f.line IS DISTINCT FROM c.rel || '=' || c.counts),
     noted AS MATERIALIZED (
         SELECT j.rel FROM pgduet.journal j WHERE j.xid = pg_current_xact_id_if_assigned() AND j.op IN ('t', 'T', 'E')
-            AND EXISTS (SELECT FROM changed)),
+            AND EXISTS (SELECT FROM changed) AND current_setting('transaction_isolation') <> 'serializable'),
     journalled AS (
         INSERT INTO pgduet.journal (rel, op, key)
         SELECT c.rel, CASE WHEN c.file IS DISTINCT FROM coalesce(c.former_file, '') THEN 'E' ELSE 'T' END::"char", '{}'
@@ -239,7 +240,8 @@ BEGIN
             UNION SELECT i.inhrelid FROM pg_inherits i JOIN below b ON b.rel = i.inhparent WHERE inherited)
         SELECT b.rel, 'T', '{}' FROM below b
         WHERE NOT EXISTS (SELECT FROM pgduet.journal j
-            WHERE j.xid = pg_current_xact_id_if_assigned() AND j.rel = b.rel AND j.op = 'T');
+            WHERE j.xid = pg_current_xact_id_if_assigned() AND j.rel = b.rel AND j.op = 'T'
+                AND current_setting('transaction_isolation') <> 'serializable');
     END IF;
     RETURN NULL;
 END $$;

@@ -1,5 +1,7 @@
 //! ErrorResponse and NoticeResponse: reading a field, moving a position, and building one of our own.
 
+use std::borrow::Cow;
+
 use bytes::{BufMut, BytesMut};
 
 use super::{HEADER, back, cstr};
@@ -22,39 +24,40 @@ pub fn error_field(frame: &[u8], field: u8) -> Option<&[u8]> {
 
 /// The same frame with its position (`P`) replaced. `None`: it has no position, or is malformed; pass it as it is.
 pub fn with_position(frame: &[u8], map: impl Fn(usize) -> usize) -> Option<BytesMut> {
-    let position = error_field(frame, b'P')?;
-    let position: usize = std::str::from_utf8(position).ok()?.parse().ok()?;
-    let mut out = BytesMut::with_capacity(frame.len() + 8);
-    out.put_slice(frame.get(..HEADER)?);
-    let mut rest = frame.get(HEADER..)?;
-    while let Some((&code, tail)) = rest.split_first() {
-        out.put_u8(code);
-        if code == 0 {
-            break;
-        }
-        let (value, next) = cstr(tail)?;
-        match code {
-            b'P' => out.put_slice(map(position).to_string().as_bytes()),
-            _ => out.put_slice(value),
-        }
-        out.put_u8(0);
-        rest = next;
-    }
-    let length = (out.len() - 1) as u32;
-    out.get_mut(1..HEADER)?.copy_from_slice(&length.to_be_bytes());
-    Some(out)
+    let position: usize = std::str::from_utf8(error_field(frame, b'P')?).ok()?.parse().ok()?;
+    with_fields(frame, |code, value| match code {
+        b'P' => Some(map(position).to_string().into_bytes().into()),
+        _ => Some(value.into()),
+    })
 }
 
 /// The same frame without what tells where in a statement it came from (position, context, internal query). `None`: it is malformed.
 pub fn without_origin(frame: &[u8]) -> Option<BytesMut> {
-    let mut out = BytesMut::with_capacity(frame.len());
+    with_fields(frame, |code, value| Some(value.into()).filter(|_| !matches!(code, b'P' | b'p' | b'q' | b'W')))
+}
+
+/// What PostgreSQL says of a function that runs what can run in none, whoever asks; where it was asked between other messages it names these.
+/// `None`: it is another error.
+pub fn asked_alone(frame: &[u8]) -> Option<BytesMut> {
+    const IN_A_PIPELINE: &[u8] = b"cannot be executed within a pipeline";
+    let what = error_field(frame, b'M').filter(|_| error_field(frame, b'C') == Some(b"25001"))?;
+    let what = what.strip_suffix(IN_A_PIPELINE)?;
+    with_fields(frame, |code, value| match code {
+        b'M' => Some([what, b"cannot be executed from a function"].concat().into()),
+        _ => Some(value.into()),
+    })
+}
+
+/// The same frame with other values of its fields; without a value a field is left out. `None`: it is malformed.
+fn with_fields<'a>(frame: &'a [u8], map: impl Fn(u8, &'a [u8]) -> Option<Cow<'a, [u8]>>) -> Option<BytesMut> {
+    let mut out = BytesMut::with_capacity(frame.len() + 8);
     out.put_slice(frame.get(..HEADER)?);
     let mut rest = frame.get(HEADER..)?;
     while let Some((&code, tail)) = rest.split_first().filter(|(code, _)| **code != 0) {
         let (value, next) = cstr(tail)?;
-        if !matches!(code, b'P' | b'p' | b'q' | b'W') {
+        if let Some(value) = map(code, value) {
             out.put_u8(code);
-            out.put_slice(value);
+            out.put_slice(&value);
             out.put_u8(0);
         }
         rest = next;
@@ -152,5 +155,15 @@ mod tests {
         assert_eq!(error_field(&moved, b'M'), Some(&b"bad"[..]));
         assert_eq!(moved.len(), raw.len() - 1);
         assert_eq!(u32::from_be_bytes(moved[1..5].try_into().unwrap()) as usize + 1, moved.len());
+    }
+
+    #[test]
+    fn a_function_that_was_asked_alone_hears_nothing_of_a_pipeline() {
+        let mut frame = BytesMut::new();
+        Notice::error("25001", "VACUUM cannot be executed within a pipeline").put(&mut frame);
+        let told = asked_alone(&frame).unwrap();
+        assert_eq!(error_field(&told, b'M'), Some(&b"VACUUM cannot be executed from a function"[..]));
+        assert_eq!(error_field(&told, b'C'), Some(&b"25001"[..]));
+        assert_eq!(asked_alone(&told), None);
     }
 }

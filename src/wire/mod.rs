@@ -4,7 +4,7 @@ mod fields;
 mod frame;
 mod message;
 
-pub use fields::{Notice, error_field, with_position, without_origin};
+pub use fields::{Notice, asked_alone, error_field, with_position, without_origin};
 pub use frame::{HEADER, Header, Malformed};
 pub use message::{
     Bind, CloseOrDescribe, Parse, ResultFormats, Writer, command_tag, cstr, data_row_without_last,

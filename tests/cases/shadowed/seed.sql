@@ -1,0 +1,1 @@
+INSERT INTO shadowed_u VALUES (1, 1);
