@@ -26,6 +26,7 @@ def main():
     parser.add_argument("--only", nargs="*", default=[], help="some scripts or tests only")
     parser.add_argument("--settings", default="", help="further lines of proxy.yaml")
     parser.add_argument("--results", default=os.path.join(tempfile.gettempdir(), "pgduet-suites"), help="where outputs are left")
+    parser.add_argument("--timeout", type=float, default=3600, help="seconds for one suite of a driver")
     parser.add_argument("--compare-only", action="store_true", help="compare what earlier runs left")
     options = parser.parse_args()
     same = True
