@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use pgduet::demo::admin::Admin;
-use pgduet::demo::cluster::psql;
+use pgduet::demo::cluster::{Cluster, psql};
 use pgduet::demo::proxy::Proxy;
 
 use super::seed::{Dice, seed};
@@ -95,9 +95,23 @@ impl Rig {
     pub fn dies_and_comes_back(&mut self, what: &str) {
         let proxy = &mut self.duo.proxy;
         let died = pgduet::demo::process::wait_for(LIMIT, || (!proxy.is_running()).then_some(()));
-        assert!(died.is_some(), "{what} was not reached under load\n{}", proxy.log_tail());
+        if died.is_none() {
+            panic!("{what} was not reached under load\n{}", self.what_goes_on());
+        }
+        let proxy = &mut self.duo.proxy;
         proxy.kill();
         proxy.start_again().unwrap_or_else(fail("the proxy again"));
+    }
+
+    /// For the report of a failure: what pgduet says, and what it does on either server.
+    fn what_goes_on(&self) -> String {
+        let sql = "SELECT concat_ws(' | ', pid, application_name, state, wait_event_type, wait_event, now() - query_start, left(query, 200)) \
+                   FROM pg_stat_activity WHERE application_name LIKE 'pgduet%' ORDER BY application_name";
+        let activity = |server: &Cluster| server.sql("app", sql).unwrap_or_else(|error| error.to_string());
+        let status =
+            self.duo.admin().status().map_or_else(|error| error.to_string(), |status| status["link"].to_string());
+        let (old, new, log) = (activity(&self.duo.old), activity(&self.duo.new), self.duo.proxy.log_tail());
+        format!("link: {status}\non old:\n{old}\non new:\n{new}\nlog:\n{log}")
     }
 
     /// Nothing is under way: nothing is queued, nothing parked.
