@@ -134,12 +134,8 @@ def main():
     parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--clients", type=int, nargs="+", default=run.CLIENTS)
-    parser.add_argument("--scale", type=int, default=10)
     parser.add_argument("--profile", action="store_true", help="and where the proxy's time goes, by perf")
-    parser.add_argument("--binary", type=pathlib.Path, help="pgduet's binary; without it the release build is made")
-    options = parser.parse_args()
-    options.shared_buffers, options.settings, options.keep = "256MB", "", False
-    options.binary = (options.binary or run.build()).resolve()
+    options = run.parsed(parser, shared_buffers="256MB")
     bench = Cost(options)
     try:
         bench.set_up()

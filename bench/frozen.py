@@ -158,11 +158,7 @@ def main():
     parser.add_argument("--rate", type=int, default=200, help="transactions per second (default 200)")
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--acks", nargs="+", default=["primary", "both"])
-    parser.add_argument("--scale", type=int, default=10)
-    parser.add_argument("--binary", type=pathlib.Path, help="pgduet's binary; without it the release build is made")
-    options = parser.parse_args()
-    options.shared_buffers, options.settings, options.keep = "256MB", "", False
-    options.binary = (options.binary or run.build()).resolve()
+    options = run.parsed(parser, shared_buffers="256MB")
     measured = [measure(options, ack) for ack in options.acks]
     print("\n".join([HEAD] + [table for table, _ in measured]))
     print()

@@ -87,11 +87,9 @@ def stop(bench, target):
 
 
 def main():
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--clients", type=int, default=1000)
-    options.add_argument("--binary", default=run.ROOT / "target/release/pgduet")
-    options = options.parse_args()
-    options.settings, options.scale, options.shared_buffers, options.keep = "", 1, "32MB", False
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clients", type=int, default=1000)
+    options = run.parsed(parser, scale=1, shared_buffers="32MB")
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     bench = run.Bench(options)
     bench.max_connections = 2 * options.clients + 100

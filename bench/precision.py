@@ -76,8 +76,8 @@ END;
 class Precision(run.Bench):
     def set_up(self):
         self.stop, self.written, self.expected = threading.Event(), 0, 0
-        self.options.settings = (
-            "shadow: { sample_percent: 100, max_queue: 200000, timeout: 60s, max_concurrent: %d }\\n" % self.options.concurrent
+        self.options.settings += (
+            "\\nshadow: { sample_percent: 100, max_queue: 200000, timeout: 60s, max_concurrent: %d }\\n" % self.options.concurrent
         )
         old, new = self.server("old"), self.server("new")
         for port in (old, new):
@@ -157,12 +157,7 @@ def main():
     parser.add_argument("--clients", type=int, default=8, help="readers (default 8)")
     parser.add_argument("--writers", type=int, default=4, help="writers of TPC-B, and as many of the tables read (default 4)")
     parser.add_argument("--concurrent", type=int, default=8, help="comparisons at once (default 8)")
-    parser.add_argument("--scale", type=int, default=10, help="pgbench's scale (default 10)")
-    parser.add_argument("--shared-buffers", default="512MB", help="of each server (default 512MB)")
-    parser.add_argument("--binary", type=pathlib.Path, help="pgduet's binary; without it the release build is made")
-    parser.add_argument("--keep", action="store_true", help="keep the servers' directories and the logs")
-    options = parser.parse_args()
-    options.binary = (options.binary or run.build()).resolve()
+    options = run.parsed(parser)
     bench = Precision(options)
     try:
         bench.set_up()

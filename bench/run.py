@@ -348,19 +348,26 @@ def cell(line):
     return f"{line['ratio']:.2f}{price}".replace("0.", ".", 1) if line["ratio"] < 1 else f"{line['ratio']:.2f}{price}"
 
 
+def parsed(parser, scale=10, shared_buffers="512MB"):
+    """What was chosen, with the options that every measurement here has."""
+    parser.add_argument("--scale", type=int, default=scale, help=f"pgbench's scale (default {scale})")
+    parser.add_argument("--shared-buffers", default=shared_buffers, help=f"of each server (default {shared_buffers})")
+    parser.add_argument("--settings", default="", help="further YAML for proxy.yaml, top-level keys")
+    parser.add_argument("--binary", type=pathlib.Path, help="pgduet's binary; without it the release build is made")
+    parser.add_argument("--keep", action="store_true", help="keep the servers' directories and the logs")
+    chosen = parser.parse_args()
+    chosen.binary = (chosen.binary or build()).resolve()
+    return chosen
+
+
 def options():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=int, default=5, help="length of one measurement (default 5)")
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each target in each cell (default 3)")
     parser.add_argument("--quick", action="store_true", help="one round of 2 s: to see that it works, not to publish")
-    parser.add_argument("--scale", type=int, default=10, help="pgbench's scale (default 10)")
     parser.add_argument("--only", nargs="+", default=["*"], metavar="PATTERN", help="cells such as 'tpcb/8/*'")
-    parser.add_argument("--shared-buffers", default="512MB", help="of each server (default 512MB)")
-    parser.add_argument("--settings", default="", help="further YAML for proxy.yaml, top-level keys")
-    parser.add_argument("--binary", type=pathlib.Path, help="pgduet's binary; without it the release build is made")
     parser.add_argument("--json", type=pathlib.Path, default=ROOT / ".bench" / "result.json", help="where all figures go")
-    parser.add_argument("--keep", action="store_true", help="keep the servers' directories and the logs")
-    chosen = parser.parse_args()
+    chosen = parsed(parser)
     if chosen.quick:
         chosen.seconds, chosen.rounds = 2, 1
     return chosen
@@ -374,7 +381,6 @@ def build():
 
 def main():
     chosen = options()
-    chosen.binary = (chosen.binary or build()).resolve()
     bench = Bench(chosen)
     try:
         bench.set_up()

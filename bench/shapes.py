@@ -346,11 +346,7 @@ def page(all_shapes, results, versions):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", help="shapes whose name has this in it; nothing is written then")
-    parser.add_argument("--binary", type=pathlib.Path, help="pgduet's binary; without it the release build is made")
-    parser.add_argument("--keep", action="store_true")
-    options = parser.parse_args()
-    options.shared_buffers, options.settings, options.scale = "64MB", "", 1
-    options.binary = (options.binary or run.build()).resolve()
+    options = run.parsed(parser, scale=1, shared_buffers="64MB")
     chosen = [shape for shape in shapes() if not options.only or options.only in shape.name]
     bench = run.Bench(options)
     results = {}
