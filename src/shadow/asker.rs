@@ -1,7 +1,7 @@
 //! Asking a backend what a client asked, as that client, on a connection of our own.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::backend::login::{Address, Backend, Identity, LoginError, cancel, login, next_frame};
 use crate::net::Channel;
@@ -12,12 +12,40 @@ use crate::wire::{Writer, back};
 /// No backend sends a longer message, bytes.
 const MAX_MESSAGE: usize = 1 << 30;
 
-/// Idle connections, by side and identity. Bounded: the one unused for longest goes.
+/// A connection that nobody has asked by for so long is closed: its client is gone, and whoever looks at the server wonders.
+const UNUSED: Duration = Duration::from_secs(60);
+
+/// Idle connections, by side and identity.
 pub struct Askers {
     addresses: BySide<Address>,
     connect: Duration,
+    idle: Mutex<Idle<Asker>>,
+}
+
+/// What is idle, with the time since when; the first for longest. Bounded: the first goes.
+struct Idle<T> {
     bound: usize,
-    idle: Mutex<Vec<Asker>>,
+    all: Vec<(Instant, T)>,
+}
+
+impl<T> Idle<T> {
+    fn push(&mut self, item: T, now: Instant) {
+        self.all.push((now, item));
+        if self.all.len() > self.bound {
+            self.all.remove(0);
+        }
+    }
+
+    fn take(&mut self, fits: impl Fn(&T) -> bool) -> Option<T> {
+        let at = self.all.iter().position(|(_, item)| fits(item))?;
+        Some(self.all.remove(at).1)
+    }
+
+    /// Takes out what has been idle since then or longer.
+    fn take_older(&mut self, since: Instant) -> Vec<(Instant, T)> {
+        let older = self.all.iter().take_while(|(at, _)| *at <= since).count();
+        self.all.drain(..older).collect()
+    }
 }
 
 /// One connection. Give it back only in between transactions.
@@ -43,15 +71,24 @@ impl Drop for Asker {
 
 impl Askers {
     pub fn new(addresses: BySide<Address>, connect: Duration, bound: usize) -> Self {
-        Askers { addresses, connect, bound, idle: Mutex::default() }
+        Askers { addresses, connect, idle: Mutex::new(Idle { bound, all: vec![] }) }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Idle<Asker>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Closes what has not been used for a while.
+    pub fn close_unused(&self) {
+        let Some(since) = Instant::now().checked_sub(UNUSED) else { return };
+        let unused = self.idle().take_older(since);
+        // Not under the lock.
+        drop(unused);
     }
 
     pub async fn take(&self, side: Side, identity: &Arc<Identity>) -> Result<Asker, LoginError> {
         let fits = |a: &Asker| a.side == side && a.identity.is_same(identity);
-        let idle = {
-            let mut all = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            all.iter().position(fits).map(|at| all.remove(at))
-        };
+        let idle = self.idle().take(fits);
         if let Some(asker) = idle {
             return Ok(asker);
         }
@@ -66,11 +103,7 @@ impl Askers {
     }
 
     pub fn give_back(&self, asker: Asker) {
-        let mut all = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        all.push(asker);
-        if all.len() > self.bound {
-            all.remove(0);
-        }
+        self.idle().push(asker, Instant::now());
     }
 }
 
@@ -116,5 +149,22 @@ impl Asker {
             Ending::Rows(_) => Ok(()),
             Ending::Error(_) => Err(LoginError::Protocol),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_idle_is_bounded_in_number_and_in_time() {
+        let start = Instant::now();
+        let at = |second| start + Duration::from_secs(second);
+        let mut idle = Idle { bound: 3, all: vec![] };
+        (0..4).for_each(|second| idle.push(second, at(second)));
+        assert_eq!(idle.take(|item| *item == 0), None, "the fourth took its place");
+        assert_eq!(idle.take(|item| *item == 2), Some(2));
+        assert_eq!(idle.take_older(at(2)), [(at(1), 1)]);
+        assert_eq!(idle.take_older(at(3)), [(at(3), 3)]);
     }
 }

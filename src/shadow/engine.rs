@@ -19,6 +19,9 @@ use crate::shutdown::Shutdown;
 use crate::side::{BySide, Side};
 use crate::sql::Fingerprint;
 
+/// The pause between two looks for connections that nobody uses.
+const TIDY: Duration = Duration::from_secs(10);
+
 /// See the module `shadow`.
 pub struct Engine {
     askers: Askers,
@@ -47,11 +50,17 @@ impl Engine {
     pub async fn run(self, mut samples: mpsc::Receiver<Box<Sample>>, shutdown: Shutdown) {
         let engine = Arc::new(self);
         let places = Arc::new(Semaphore::new(engine.config.max_concurrent.max(1)));
+        let mut tidy = tokio::time::interval(TIDY);
+        tidy.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             // A place first: what waits for one waits in the bounded queue.
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             let sample = tokio::select! {
                 () = shutdown.begun() => return,
+                _ = tidy.tick() => {
+                    engine.askers.close_unused();
+                    continue;
+                }
                 sample = samples.recv() => sample,
             };
             let Some(sample) = sample else { return };
