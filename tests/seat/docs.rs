@@ -263,6 +263,7 @@ fn every_sqlstate_of_our_own_is_in_the_index() {
                 directories.push(entry);
             } else if entry.extension().is_some_and(|e| e == "rs") {
                 let text = read(&entry);
+                let text = text.split("#[cfg(test)]").next().unwrap_or_default();
                 let code = |rest: &str| rest.trim_start().strip_prefix('"')?.get(..5).map(str::to_owned);
                 let calls = ["Notice::error(", "Notice::fatal(", "Notice::warning("]
                     .into_iter()
