@@ -178,7 +178,7 @@ impl Background {
 
 impl Drop for Background {
     fn drop(&mut self) {
-        signal(&tree(self.pid), Signal::Int);
+        signal(&tree(self.pid), Signal::Term);
         if let Some(waiting) = self.waiting.take() {
             let _ = waiting.join();
         }
