@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::Session;
 use super::answers::class_of;
-use super::batch::{Batch, Care, Ending, Read, Run, Step};
+use super::batch::{Batch, Care, Ending, Run, Step};
 use super::look::{self, Look, Own};
+use super::read::Read;
 use super::resolved::{Part, Resolved};
 use super::tally::Class;
 use super::transaction::Status;

@@ -26,6 +26,7 @@ mod owed;
 mod patience;
 mod peer;
 mod planning;
+mod read;
 mod reading;
 pub mod registry;
 mod reply;

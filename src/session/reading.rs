@@ -15,9 +15,10 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use super::answers::{FALLBACK, class_of};
-use super::batch::{After, Batch, Care, Ending, Read, Run, Step, Voice};
+use super::batch::{After, Batch, Care, Ending, Run, Step, Voice};
 use super::owed;
 use super::peer::MAX_BACKEND_MESSAGE;
+use super::read::Read;
 use super::requests::Took;
 use super::resolved::{Mark, Resolved, SingleRead};
 use super::statements::Prepared;
