@@ -105,12 +105,14 @@ impl Session {
         }
         let frame = inbound.get(self.answers.approved..self.answers.approved + header.len).unwrap_or_default();
         let mut replaced = BytesMut::new();
+        let was_refused = batch.refused.is_some();
         let Answered { outcome, done, mut undone } = batch.take(frame, &mut replaced);
         let trace = batch.trace.clone();
         if batch.steps.is_empty() {
             trace.done();
         }
-        if batch.failed && batch.refused.is_none() && batch.is_open() {
+        let refused = batch.refused.is_some() && !was_refused && !batch.may_fall_back();
+        if batch.failed && batch.is_open() {
             undone.splice(0..0, owed::skip_to_sync(&mut peer.batches));
         }
         if header.tag == back::COPY_IN_RESPONSE {
@@ -144,6 +146,9 @@ impl Session {
                     Touches::Rows(touches) => self.committed(touches, replaced, &trace),
                 }
             }
+        }
+        if refused {
+            self.fail_batch(side);
         }
         for (name, former) in undone {
             self.statements.undo(&name, former);
@@ -235,11 +240,6 @@ impl Session {
                 Touches::None
             }
         };
-        // The server knows nothing of the refusal.
-        if batch.refused.is_some() && status == Status::Open {
-            self.fail_there(side);
-            return Ok(Taken::Frame);
-        }
         if let Voice::NoReady { rest } = batch.voice {
             if !batch.failed {
                 return Ok(Taken::Frame);

@@ -200,7 +200,7 @@ pub struct Answered {
 pub type Undone = Vec<(Vec<u8>, Option<Rc<Prepared>>)>;
 
 impl Outcome {
-    fn alone(self) -> Answered {
+    pub fn alone(self) -> Answered {
         Answered { outcome: self, done: None, undone: Vec::new() }
     }
 }
@@ -310,38 +310,7 @@ impl Batch {
         }
     }
 
-    /// An answer to [`Step::Told`], which is none of the client's.
-    fn take_told(&mut self, frame: &[u8], out: &mut BytesMut) -> Option<Answered> {
-        let Some(Step::Told(question)) = self.steps.front() else { return None };
-        let refused = match frame.first() {
-            Some(&back::PARAMETER_DESCRIPTION) => return Some(Outcome::Drop.alone()),
-            Some(&(back::ROW_DESCRIPTION | back::NO_DATA)) => question.answered(frame).err(),
-            _ => return None,
-        };
-        self.steps.pop_front();
-        let Some(why) = refused else { return Some(Outcome::Drop.alone()) };
-        (self.failed, self.refused) = (true, Some(why));
-        if self.may_fall_back() {
-            return Some(Outcome::Drop.alone());
-        }
-        told::refusal(why).put(out);
-        Some(Outcome::Replace.alone())
-    }
-
-    /// What still comes of a batch that pgduet has refused: booked, and not heard.
-    fn take_refused(&mut self, frame: &[u8], out: &mut BytesMut) -> Answered {
-        if matches!(frame.first(), Some(&(back::NOTIFICATION | back::PARAMETER_STATUS))) {
-            return Outcome::Pass.alone();
-        }
-        let answered = match self.take_told(frame, out) {
-            Some(answered) => answered,
-            None => self.take_step(frame, out),
-        };
-        out.clear();
-        Answered { outcome: Outcome::Drop, ..answered }
-    }
-
-    fn take_step(&mut self, frame: &[u8], out: &mut BytesMut) -> Answered {
+    pub fn take_step(&mut self, frame: &[u8], out: &mut BytesMut) -> Answered {
         match frame.first().copied().unwrap_or_default() {
             back::ERROR => self.error(frame, out),
             tag if matches!(self.steps.front(), Some(Step::Own(_))) => self.of_own_message(tag, frame, out),

@@ -204,12 +204,17 @@ impl Session {
         Ok(Took::It)
     }
 
+    /// Sends whole messages, up to one whose answer decides about the rest, which is put back.
     pub(super) fn send_frames(&mut self, policy: &Arc<Policy>, frames: &[u8]) -> Result<(), End> {
         let mut rest = frames;
         while let Ok(Some(header)) = Header::peek(rest, usize::MAX) {
             let Some((frame, tail)) = rest.split_at_checked(header.len) else { break };
             self.send_frame(policy, header.tag, frame)?;
             rest = tail;
+            if self.awaits_shape() {
+                self.put_back(rest);
+                break;
+            }
         }
         Ok(())
     }

@@ -226,7 +226,7 @@ impl Session {
                         _ => None,
                     };
                 }
-                front::DESCRIBE => {}
+                front::DESCRIBE if frame.get(HEADER) == Some(&b'P') => {}
                 _ => return None,
             }
         }
@@ -367,12 +367,6 @@ impl Session {
     }
 
     // ---- when the secondary fails
-
-    /// pgduet itself has refused an answer, and the client knows: an open transaction of that side's fails there too, whose
-    /// ReadyForQuery follows.
-    pub(super) fn fail_there(&mut self, side: Side) {
-        self.tell(side, FAIL, Voice::ReadyOnly);
-    }
 
     /// Its read failed on the secondary, and the client knows: the transaction fails on the primary too, whose ReadyForQuery follows.
     pub(super) fn fail_transaction(&mut self) {

@@ -40,8 +40,8 @@ impl Session {
         }
     }
 
-    /// Not while the secondary owes an answer (the next request may be the primary's), not beyond what the backend takes, and not while a
-    /// cancel request or an errand is under way.
+    /// Not while the secondary owes an answer (the next request may be the primary's), not beyond what the backend takes, not while a
+    /// cancel request or an errand is under way, and not while pgduet waits for the shape of what it has just sent.
     pub(super) fn may_send(&self) -> bool {
         let waits =
             self.requests.approved + self.peers.get(self.active).as_ref().map_or(0, |p| p.channel.outbound.len());
@@ -49,6 +49,7 @@ impl Session {
         waits < BACK_PRESSURE
             && !self.cancelling.is_under_way()
             && self.baggage.errand.is_none()
+            && !self.awaits_shape()
             && !(on_secondary && self.owes(self.active) && !self.goes_on_there())
     }
 
@@ -106,9 +107,6 @@ impl Session {
             _ => {}
         }
         if header.tag != front::SYNC && self.is_skipping() {
-            if self.skips_itself() {
-                return Ok(self.skip(header, rest_len));
-            }
             self.requests.approve(header.len, arrived);
             return Ok(Took::It);
         }
@@ -129,21 +127,6 @@ impl Session {
     fn is_skipping(&self) -> bool {
         let last = self.peers.get(self.active).as_ref().and_then(|p| p.batches.back());
         last.is_some_and(|batch| batch.is_open() && batch.failed)
-    }
-
-    /// The error was pgduet's own: the server would run what follows.
-    fn skips_itself(&self) -> bool {
-        let last = self.peers.get(self.active).as_ref().and_then(|p| p.batches.back());
-        last.is_some_and(|batch| batch.refused.is_some())
-    }
-
-    fn skip(&mut self, header: Header, arrived: usize) -> Took {
-        if arrived < header.len {
-            return Took::NeedsMore;
-        }
-        self.seal_requests();
-        self.client.inbound.advance(header.len);
-        Took::It
     }
 
     fn copies_in(&self) -> bool {

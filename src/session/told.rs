@@ -11,6 +11,10 @@
 //! primary, where it cannot go elsewhere, the client hears PostgreSQL's own error. Of a statement that was prepared and described unseen (in
 //! `old_only`), the primary is asked for its shape before the first read of it moves.
 //!
+//! An error in front of a Sync takes all of the implicit transaction with it, a write in front of the read as well, and nothing behind it is run. So
+//! where the read cannot go elsewhere, what follows waits for the answer; if that is another one, the server gets an error of its own instead
+//! ([`Session::fail_batch`]).
+//!
 //! The same question finds binary values that name types by the secondary's numbers: see [`Shape::is_misread`].
 
 use std::rc::Rc;
@@ -20,7 +24,8 @@ use bytes::{Buf, BytesMut};
 
 use super::Session;
 use super::baggage::Errand;
-use super::batch::{Batch, Step, Voice};
+use super::batch::{Answered, Batch, Outcome, Step, Voice};
+use super::look;
 use super::single::Single;
 use super::statements::Prepared;
 use super::transaction::Status;
@@ -29,6 +34,9 @@ use crate::catalog::shape::Shape;
 use crate::routing::{Policy, Why};
 use crate::side::Side;
 use crate::wire::{HEADER, Notice, Writer, back, front};
+
+/// There is no statement of this name.
+const NOBODY: &[u8] = b"pgduet_it_was_described_otherwise";
 
 /// A statement's shape is asked for.
 #[derive(Debug)]
@@ -74,6 +82,44 @@ pub fn shape_of(frame: &[u8]) -> Option<Shape> {
     match frame.first() {
         Some(&back::NO_DATA) => Some(Shape::none()),
         _ => Shape::read(frame),
+    }
+}
+
+impl Batch {
+    /// What may follow hangs on an answer that is still to come. Behind the question is at most the message that it was asked for.
+    pub fn awaits_shape(&self) -> bool {
+        !self.may_fall_back() && self.steps.iter().rev().take(2).any(|step| matches!(step, Step::Told(_)))
+    }
+
+    /// An answer to [`Step::Told`], which is none of the client's.
+    pub fn take_told(&mut self, frame: &[u8], out: &mut BytesMut) -> Option<Answered> {
+        let Some(Step::Told(question)) = self.steps.front() else { return None };
+        let refused = match frame.first() {
+            Some(&back::PARAMETER_DESCRIPTION) => return Some(Outcome::Drop.alone()),
+            Some(&(back::ROW_DESCRIPTION | back::NO_DATA)) => question.answered(frame).err(),
+            _ => return None,
+        };
+        self.steps.pop_front();
+        let Some(why) = refused else { return Some(Outcome::Drop.alone()) };
+        (self.failed, self.refused) = (true, Some(why));
+        if self.may_fall_back() {
+            return Some(Outcome::Drop.alone());
+        }
+        refusal(why).put(out);
+        Some(Outcome::Replace.alone())
+    }
+
+    /// What still comes of a batch that pgduet has refused: booked, and not heard.
+    pub fn take_refused(&mut self, frame: &[u8], out: &mut BytesMut) -> Answered {
+        if matches!(frame.first(), Some(&(back::NOTIFICATION | back::PARAMETER_STATUS))) {
+            return Outcome::Pass.alone();
+        }
+        let answered = match self.take_told(frame, out) {
+            Some(answered) => answered,
+            None => self.take_step(frame, out),
+        };
+        out.clear();
+        Answered { outcome: Outcome::Drop, ..answered }
     }
 }
 
@@ -124,11 +170,27 @@ impl Session {
 
     fn ask_guarded(&mut self, policy: &Policy, statement: &Rc<Prepared>, guard: Option<Guard>) {
         let side = self.active;
-        if let Some(peer) = self.peers.get_mut(side) {
-            Writer::describe_statement(&mut peer.channel.outbound, &statement.name);
+        let (question, generation) = (Rc::clone(statement), policy.generation);
+        self.step(Step::Told(Question { statement: question, side, generation, guard }));
+        let waits = self.awaits_shape();
+        let Some(peer) = self.peers.get_mut(side) else { return };
+        Writer::describe_statement(&mut peer.channel.outbound, &statement.name);
+        if waits {
+            Writer::empty(&mut peer.channel.outbound, front::FLUSH);
         }
-        let (statement, generation) = (Rc::clone(statement), policy.generation);
-        self.step(Step::Told(Question { statement, side, generation, guard }));
+    }
+
+    /// See [`Batch::awaits_shape`].
+    pub(super) fn awaits_shape(&self) -> bool {
+        let last = self.peers.get(self.active).as_ref().and_then(|p| p.batches.back());
+        last.is_some_and(Batch::awaits_shape)
+    }
+
+    /// pgduet has refused an answer, and the client knows: the server is to skip what follows, up to the Sync, and to roll back what an error would.
+    pub(super) fn fail_batch(&mut self, side: Side) {
+        if let Some(peer) = self.peers.get_mut(side) {
+            look::put_bind(&mut peer.channel.outbound, NOBODY, NOBODY);
+        }
     }
 
     /// Before a read moves whose shape only the client knows: the primary is asked. True: the messages, so many bytes, wait.

@@ -106,6 +106,45 @@ fn a_read_that_the_secondary_described_fails_as_postgres_does() {
     assert_eq!(client.ask("SELECT 1"), ["T", "D 1", "C SELECT 1", "Z I"]);
 }
 
+/// The error comes in front of the Sync, so nothing of the implicit transaction stays: neither what ran before the read, nor what came behind it.
+#[test]
+fn a_write_in_the_same_implicit_transaction_is_rolled_back_with_the_read() {
+    let duo = all_reads_on_new(SCHEMA);
+    let mut client = Raw::connect(duo.proxy.port);
+    client.prepare("write", "INSERT INTO t SELECT max(id) + 1, 8 FROM t").answers();
+    assert_eq!(client.prepare("s", READ).execute("s", false).answers(), ["D 7", "C SELECT 1", "Z I"]);
+    assert_eq!(client.prepare("same", OTHER).execute("same", false).answers(), ["D 1", "C SELECT 1", "Z I"]);
+    assert_eq!(duo.count("/reads/new_total"), 2);
+    alter(&duo, "bigint");
+    let write = |client: &mut Raw| client.execute("write", false).out.split();
+    for (read, expected) in [
+        ("s", &["C INSERT 0 1", "E 0A000", "Z I"][..]),
+        ("same", &["C INSERT 0 1", "D 1", "C SELECT 1", "C INSERT 0 1", "Z I"]),
+    ] {
+        // In one piece, and message by message.
+        for whole in [true, false] {
+            let [before, read, after] =
+                [write(&mut client), client.execute(read, false).out.split(), write(&mut client)];
+            for part in [before, read, after] {
+                client.out.unsplit(part);
+                if !whole {
+                    client.flush().send();
+                }
+            }
+            assert_eq!(client.answers(), expected);
+        }
+    }
+    assert_eq!(duo.sql("SELECT count(*) FROM t"), "5");
+    // A block fails as a whole.
+    client.ask("BEGIN");
+    write(&mut client);
+    client.execute("write", false).execute("s", true).execute("write", false);
+    assert_eq!(client.answers(), ["C INSERT 0 1", "E 0A000", "Z E"]);
+    assert_eq!(client.ask("COMMIT"), ["C ROLLBACK", "Z I"]);
+    assert_eq!(duo.sql("SELECT count(*) FROM t"), "5");
+    duo.expect_equal();
+}
+
 #[test]
 fn columns_that_differ_between_the_sides_are_read_as_they_were_described() {
     let duo = Duo::start_with(SCHEMA, "shadow: { sample_percent: 0 }");

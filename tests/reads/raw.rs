@@ -62,6 +62,11 @@ impl Raw {
         self.until_ready().into_iter().map(short).filter(told).collect()
     }
 
+    pub fn flush(&mut self) -> &mut Raw {
+        Writer::empty(&mut self.out, front::FLUSH);
+        self
+    }
+
     pub fn sync(&mut self) -> &mut Raw {
         Writer::empty(&mut self.out, front::SYNC);
         self
