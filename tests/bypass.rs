@@ -6,6 +6,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use pgduet::demo::pgbench::{Protocol, Script};
+use support::client::{block_on, connect};
 use support::{Duo, fail};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -165,4 +166,21 @@ fn who_writes_around_the_proxy_is_named_and_nobody_else_is() {
     );
     let metrics = duo.admin().call("GET", "/metrics", "").unwrap_or_else(fail("the metrics")).body;
     assert!(metrics.contains("pgduet_bypassed_total{table=\"public.child\"} 1"), "{metrics}");
+}
+
+#[test]
+fn strangers_are_named_also_where_a_change_of_phase_gave_up_waiting() {
+    let duo = Duo::start_with("CREATE TABLE plain (id serial PRIMARY KEY)", "timeouts: { phase_change: 1s }");
+    block_on(async {
+        let elder = connect(duo.proxy.port).await;
+        elder.batch_execute("BEGIN; INSERT INTO plain DEFAULT VALUES").await.expect("a transaction of old_only");
+        let refused = duo.admin().phase("dual_write").expect_err("the elder is still there").to_string();
+        assert!(refused.contains("complete once they have ended"), "{refused}");
+        assert_eq!(duo.status()["phase"], "dual_write");
+        elder.batch_execute("COMMIT").await.expect("it ends, uncaptured");
+    });
+    duo.eventually("the stranger is named", LIMIT, || {
+        around(&duo, "INSERT INTO plain DEFAULT VALUES");
+        bypassed(&duo).starts_with("public.plain")
+    });
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::captured::Entered;
 use super::gates::{self, Gate};
 use super::{Conductor, PolicyView, Trouble};
 use crate::backend::control::Connection;
@@ -142,31 +143,15 @@ impl Conductor {
             self.link.stop().await;
         }
         let generation = entered?;
-        self.context.registry.all_past(generation, self.context.config.timeouts.phase_change).await?;
-        self.all_follow(primary, self.policy().epoch).await?;
-        self.warn_of_prepared(primary).await;
-        tracing::info!(phase = %wanted.phase, "every transaction of the former phase has ended");
-        self.link.all_captured();
+        let epoch = self.policy().epoch;
+        self.captured_from(Entered { primary, generation, epoch, asked_here: true }).await?;
         self.link_has_begun().await;
         Ok(self.view())
     }
 
-    async fn prepared_transactions(&self, side: Side) -> Result<Vec<String>, Trouble> {
+    pub(super) async fn prepared_transactions(&self, side: Side) -> Result<Vec<String>, Trouble> {
         let connection = self.connect(side).await?;
         Ok(control::prepared_transactions(&connection).await?)
-    }
-
-    /// What was prepared between the gate and the end of the former phase is not captured. Nor is it lost in silence.
-    async fn warn_of_prepared(&self, primary: Side) {
-        let gids = self.prepared_transactions(primary).await.unwrap_or_default();
-        if !gids.is_empty() {
-            tracing::warn!(
-                ?gids,
-                "transactions were prepared while the phase changed; their writes may not be carried"
-            );
-            let (fingerprint, reason) = (crate::sql::Fingerprint(0), "it was prepared while the phase changed");
-            self.context.count_uncaptured(fingerprint, b"prepare transaction", reason);
-        }
     }
 
     /// What stands in the way of a phase that is not the next; and what would besides, where the link has to have carried everything.
@@ -298,8 +283,9 @@ impl Conductor {
         }
         let epoch = self.make_durable(now.epoch, wanted, patch, &gates).await?;
         let generation = self.enforce(&Policy { epoch, ..with_settings(now, wanted) });
-        let ended = self.context.registry.all_past(generation, self.context.config.timeouts.phase_change).await;
-        let followed = self.all_follow(now.primary(), epoch).await;
+        let limit = self.context.config.timeouts.phase_change;
+        let ended = self.context.registry.all_past(generation, limit).await;
+        let followed = self.all_follow(now.primary(), epoch, limit).await;
         if let Err(error) = self.link.barrier(LAST_DRAIN).await {
             tracing::warn!(%error, "the link was stopped before it had carried everything");
         }

@@ -87,8 +87,7 @@ impl Conductor {
     }
 
     /// Waits until every instance has followed the policy of this epoch, and ended its transactions of former ones.
-    pub(super) async fn all_follow(&self, primary: Side, epoch: u64) -> Result<(), Refused> {
-        let limit = self.context.config.timeouts.phase_change;
+    pub(super) async fn all_follow(&self, primary: Side, epoch: u64, limit: Duration) -> Result<(), Refused> {
         let end = Instant::now() + limit;
         let connection = self.connect(primary).await?;
         loop {

@@ -10,6 +10,7 @@
 //! A process that dies between two of these is started again by the durable policy alone (`start`).
 
 mod alerts;
+mod captured;
 mod change;
 mod complaint;
 mod gates;
@@ -25,7 +26,7 @@ mod statements;
 mod triggers;
 mod watch;
 
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -73,6 +74,8 @@ pub struct Conductor {
     /// The schemas are read by one at a time.
     refreshing: tokio::sync::Mutex<news::Reading>,
     myself: Weak<Conductor>,
+    /// The generation of the policy that entered the phase last; see `captured`.
+    entered: AtomicU64,
     /// The number of the last captured statement that this instance knows of.
     statements: AtomicI64,
     /// Why this instance is not ready; `None`: it is.
@@ -99,6 +102,7 @@ impl Conductor {
                 changing,
                 refreshing,
                 myself: Weak::clone(myself),
+                entered: AtomicU64::new(0),
                 statements: AtomicI64::new(0),
                 not_ready,
                 told: Arc::default(),

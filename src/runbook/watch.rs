@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::captured::Entered;
 use super::change::with_settings;
 use super::complaint::Complaint;
 use super::news::Expected;
@@ -95,22 +96,13 @@ impl Conductor {
         let (was, is) = (former.phase.captures(), policy.phase.captures());
         if is && (!was || former.epoch == 0) {
             self.link.start(policy.primary(), false).await?;
-            self.wait_for_capture(generation);
+            let (primary, epoch) = (policy.primary(), policy.epoch);
+            self.await_capture(Entered { primary, generation, epoch, asked_here: false });
         }
         if was && !is {
             self.link.stop().await;
         }
         Ok(())
-    }
-
-    /// Once every transaction of the former policy has ended here, all is captured.
-    fn wait_for_capture(&self, generation: u64) {
-        let (context, link) = (Arc::clone(&self.context), Arc::clone(&self.link));
-        tokio::spawn(async move {
-            if context.registry.all_past(generation, context.config.timeouts.phase_change).await.is_ok() {
-                link.all_captured();
-            }
-        });
     }
 
     /// At a very first start the configuration may ask for `dual_write`.

@@ -1,16 +1,22 @@
 //! Transactions that are prepared first: their touches come with the second commit.
 
 use std::path::Path;
+use std::time::Duration;
 
 use pgduet::demo::binaries::Binaries;
 use pgduet::demo::cluster::{Cluster, Options, Stop, psql};
 use pgduet::demo::proxy::Proxy;
 
+use super::support::client::{block_on, connect};
 use super::support::{Duo, PROGRAM, fail};
 
 const SCHEMA: &str = "CREATE TABLE accounts (id int PRIMARY KEY, v int); CREATE TABLE log (line text)";
 
 fn start() -> Duo {
+    start_with("")
+}
+
+fn start_with(settings: &str) -> Duo {
     let binaries = Binaries::find().unwrap_or_else(fail("PostgreSQL"));
     let old = Options { settings: vec!["max_prepared_transactions=5".into()], ..Options::quick("old") };
     let old = Cluster::start(&binaries, old).unwrap_or_else(fail("old"));
@@ -18,7 +24,7 @@ fn start() -> Duo {
     for cluster in [&old, &new] {
         psql(&binaries, &cluster.url("app", "app"), SCHEMA).unwrap_or_else(fail("the schema"));
     }
-    let proxy = Proxy::start(Path::new(PROGRAM), &old, &new, "clients: { auth: trust }");
+    let proxy = Proxy::start(Path::new(PROGRAM), &old, &new, &format!("clients: {{ auth: trust }}\n{settings}"));
     let proxy = proxy.unwrap_or_else(fail("the proxy"));
     Duo { proxy, old, new, binaries }
 }
@@ -70,4 +76,20 @@ fn what_was_prepared_before_capture_began_stands_in_its_way() {
     assert!(refused.contains("nothing_prepared") && refused.contains("early"), "{refused}");
     duo.sql("ROLLBACK PREPARED 'early'");
     duo.dual_write();
+}
+
+#[test]
+fn what_is_prepared_after_a_change_of_phase_gave_up_waiting_is_told_of() {
+    let duo = start_with("timeouts: { phase_change: 1s }");
+    block_on(async {
+        let elder = connect(duo.proxy.port).await;
+        elder.batch_execute("BEGIN; INSERT INTO accounts VALUES (1, 1)").await.expect("a transaction of old_only");
+        let refused = duo.admin().phase("dual_write").expect_err("the elder is still there").to_string();
+        assert!(refused.contains("complete once they have ended"), "{refused}");
+        elder.batch_execute("PREPARE TRANSACTION 'elder'").await.expect("it is prepared, not captured");
+    });
+    duo.eventually("it is counted", Duration::from_secs(30), || duo.status()["uncaptured_total"] == 1);
+    let log = duo.proxy.log_tail();
+    assert!(log.contains("transactions were prepared while the phase changed") && log.contains("elder"), "{log}");
+    duo.sql("COMMIT PREPARED 'elder'");
 }
