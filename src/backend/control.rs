@@ -3,17 +3,19 @@
 //! Everything that a session's settings could change about a value is pinned at connection, so that a text read on one
 //! side means the same on the other.
 
+use std::collections::HashMap;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OnceCell};
 use tokio::task::JoinHandle;
-use tokio_postgres::{AsyncMessage, Client};
+use tokio_postgres::{AsyncMessage, Client, Row, Statement};
 
 use super::driver::Spoken;
 use super::endpoint::{Endpoint, ReachError};
 use super::target::Target;
+use crate::catalog::functions::ByName;
 use crate::config;
 use crate::net::watch_closely;
 use crate::side::Side;
@@ -24,6 +26,9 @@ const PINNED: &str = "SET client_encoding = 'UTF8'; SET DateStyle = 'ISO, YMD'; 
     SET search_path = pg_catalog; SET statement_timeout = 0; SET lock_timeout = 0; \
     SET idle_in_transaction_session_timeout = 0; SET row_security = off; SET xmloption = 'content'; \
     SET default_transaction_isolation = 'read committed'; SET default_transaction_read_only = off; SET jit = off";
+
+/// So often a question is asked with the same plan.
+const PLANNED_ANEW: u32 = 50;
 
 /// What the connection is for: shown as `application_name`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +88,16 @@ pub struct Connection {
     driver: JoinHandle<()>,
     cancel: tokio_postgres::CancelToken,
     endpoint: Arc<Endpoint>,
+    /// What is the same for as long as the server runs.
+    servers_functions: OnceCell<Arc<ByName>>,
+    /// Questions that are asked again and again, see [`Connection::ask`].
+    prepared: Mutex<HashMap<String, Prepared>>,
+}
+
+/// A question, prepared; and how often it was asked.
+struct Prepared {
+    statement: Statement,
+    asked: u32,
 }
 
 impl Connection {
@@ -152,13 +167,43 @@ impl Connection {
             bell.iter().for_each(|bell| bell.notify_one());
         });
         let cancel = client.cancel_token();
-        let connection = Connection { client, side: endpoint.side, driver, cancel, endpoint: Arc::new(endpoint) };
+        let (servers_functions, prepared) = Default::default();
+        let (side, endpoint) = (endpoint.side, Arc::new(endpoint));
+        let connection = Connection { client, side, driver, cancel, endpoint, servers_functions, prepared };
         connection.client.batch_execute(PINNED).await?;
         Ok(connection)
     }
 
     pub fn side(&self) -> Side {
         self.side
+    }
+
+    /// Asks what is asked again and again, without parameters: the server need not plan it each time. From time to time it does, for
+    /// tables grow.
+    pub async fn ask(&self, question: &str) -> Result<Vec<Row>, tokio_postgres::Error> {
+        if let Some(statement) = self.known(question) {
+            return self.client.query(&statement, &[]).await;
+        }
+        let statement = self.client.prepare(question).await?;
+        self.prepared().insert(question.to_owned(), Prepared { statement: statement.clone(), asked: 0 });
+        self.client.query(&statement, &[]).await
+    }
+
+    fn known(&self, question: &str) -> Option<Statement> {
+        let mut prepared = self.prepared();
+        let known = prepared.get_mut(question).filter(|known| known.asked < PLANNED_ANEW)?;
+        known.asked += 1;
+        Some(known.statement.clone())
+    }
+
+    fn prepared(&self) -> MutexGuard<'_, HashMap<String, Prepared>> {
+        // No code panics while it holds this lock.
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How volatile the server's own functions are: as `read` says when it is asked first.
+    pub async fn servers_functions<E>(&self, read: impl Future<Output = Result<ByName, E>>) -> Result<Arc<ByName>, E> {
+        self.servers_functions.get_or_try_init(|| async { read.await.map(Arc::new) }).await.cloned()
     }
 
     /// Asks the server to give up what this connection is doing. Best effort.

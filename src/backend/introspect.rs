@@ -7,8 +7,9 @@ use tokio_postgres::Row;
 
 use super::control::Connection;
 use super::types;
-use crate::catalog::twins::{OwnType, Twins};
-use crate::catalog::{Catalog, Column, Table, TableKind, Volatility};
+use crate::catalog::functions::{ByName, Functions, Volatility};
+use crate::catalog::twins::{FIRST_OWN_OID, OwnType, Twins};
+use crate::catalog::{Catalog, Column, Table, TableKind};
 use crate::config::Mirror;
 use crate::side::BySide;
 
@@ -21,7 +22,7 @@ const USER_SCHEMAS: &str = "n.nspname NOT IN ('pg_catalog', 'information_schema'
 pub struct Schema {
     pub tables: Vec<Table>,
     pub own_types: Vec<OwnType>,
-    pub functions: HashMap<String, Volatility>,
+    pub functions: Functions,
     /// Volatile functions of the user's own, by lower-case name.
     pub writers: HashSet<String>,
     /// Procedures that may end their transaction, by lower-case name.
@@ -72,15 +73,15 @@ pub async fn read(connection: &Connection, mirror: &Mirror) -> Result<Schema, to
 
 /// Whether a plain BEGIN means READ COMMITTED for everybody, and names are looked up where they usually are.
 async fn read_usual(connection: &Connection) -> Result<(bool, bool), tokio_postgres::Error> {
-    let sql = "SELECT NOT EXISTS (SELECT 1 FROM pg_settings WHERE name = 'default_transaction_isolation' \
-                 AND reset_val NOT IN ('read committed', 'read uncommitted')) \
-               AND NOT EXISTS (SELECT 1 FROM pg_db_role_setting s, unnest(s.setconfig) AS c \
-                 WHERE c ~* '^default_transaction_isolation=' AND c !~* '=read (un)?committed$'), \
-               NOT EXISTS (SELECT 1 FROM pg_settings WHERE name = 'search_path' AND reset_val <> boot_val) \
-               AND NOT EXISTS (SELECT 1 FROM pg_db_role_setting s, unnest(s.setconfig) AS c \
-                 WHERE c ~* '^search_path=')";
-    let row = connection.query_one(sql, &[]).await?;
-    Ok((row.try_get(0)?, row.try_get(1)?))
+    let sql = "SELECT coalesce(bool_and(is_usual) FILTER (WHERE name <> 'search_path'), true), \
+                 coalesce(bool_and(is_usual) FILTER (WHERE name = 'search_path'), true) FROM ( \
+               SELECT name, reset_val IN ('read committed', 'read uncommitted') OR name = 'search_path' AND reset_val = boot_val \
+                 FROM pg_settings WHERE name IN ('default_transaction_isolation', 'search_path') \
+               UNION ALL SELECT split_part(lower(c), '=', 1), c ~* '^default_transaction_isolation=read (un)?committed$' \
+                 FROM pg_db_role_setting s, unnest(s.setconfig) AS c \
+                 WHERE c ~* '^(default_transaction_isolation|search_path)=') AS found (name, is_usual)";
+    let rows = connection.ask(sql).await?;
+    rows.first().map_or(Ok((false, false)), |row| Ok((row.try_get(0)?, row.try_get(1)?)))
 }
 
 /// How tables are captured, where that is declared. What was left out when the phase was entered stays out: it would have to be copied
@@ -107,7 +108,7 @@ async fn read_tables(connection: &Connection) -> Result<Vec<Table>, tokio_postgr
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
          WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND {USER_SCHEMAS} ORDER BY c.oid"
     );
-    connection.query(&sql, &[]).await?.iter().map(table_from).collect()
+    connection.ask(&sql).await?.iter().map(table_from).collect()
 }
 
 fn table_from(row: &Row) -> Result<Table, tokio_postgres::Error> {
@@ -153,7 +154,7 @@ async fn read_columns(connection: &Connection) -> Result<HashMap<u32, Vec<Column
          ORDER BY c.oid, a.attnum"
     );
     let mut columns: HashMap<u32, Vec<Column>> = HashMap::new();
-    for row in connection.query(&sql, &[]).await? {
+    for row in connection.ask(&sql).await? {
         columns.entry(row.try_get(0)?).or_default().push(column_from(&row)?);
     }
     Ok(columns)
@@ -187,10 +188,10 @@ struct UniqueIndex {
 async fn read_keys(connection: &Connection) -> Result<HashMap<u32, Vec<UniqueIndex>>, tokio_postgres::Error> {
     let sql = "SELECT indrelid, indisprimary, indimmediate, \
                  ARRAY(SELECT k FROM unnest(indkey::int2[]) WITH ORDINALITY AS u(k, i) WHERE i <= indnkeyatts ORDER BY i) \
-               FROM pg_index WHERE indisunique AND indisvalid AND indislive AND indpred IS NULL AND indexprs IS NULL \
+               FROM pg_index WHERE indrelid >= 16384 AND indisunique AND indisvalid AND indislive AND indpred IS NULL AND indexprs IS NULL \
                ORDER BY indrelid, indisprimary DESC, indexrelid";
     let mut keys: HashMap<u32, Vec<UniqueIndex>> = HashMap::new();
-    for row in connection.query(sql, &[]).await? {
+    for row in connection.ask(sql).await? {
         let index = UniqueIndex { primary: row.try_get(1)?, immediate: row.try_get(2)?, columns: row.try_get(3)? };
         keys.entry(row.try_get(0)?).or_default().push(index);
     }
@@ -214,17 +215,26 @@ async fn read_own_types(connection: &Connection) -> Result<Vec<OwnType>, tokio_p
     let own = |row: &Row| {
         Ok(OwnType { oid: row.try_get(0)?, schema: row.try_get(1)?, name: row.try_get(2)?, nests: row.try_get(3)? })
     };
-    connection.query(sql, &[]).await?.iter().map(own).collect()
+    connection.ask(sql).await?.iter().map(own).collect()
+}
+
+/// Those of the server itself are read once by a connection: they are ten times as long to read as all else.
+async fn read_functions(connection: &Connection) -> Result<Functions, tokio_postgres::Error> {
+    let servers = connection.servers_functions(read_volatilities(connection, "<")).await?;
+    Ok(Functions { servers, users: read_volatilities(connection, ">=").await? })
 }
 
 /// The worst of all overloads counts; an aggregate is as bad as what it calls.
-async fn read_functions(connection: &Connection) -> Result<HashMap<String, Volatility>, tokio_postgres::Error> {
-    let sql = "SELECT lower(p.proname::text), max(CASE WHEN p.prokind = 'p' THEN 3 ELSE greatest( \
-                 strpos('isv', p.provolatile::text), strpos('isv', s.provolatile::text), strpos('isv', f.provolatile::text)) END) \
-               FROM pg_proc p LEFT JOIN pg_aggregate a ON a.aggfnoid = p.oid \
-                 LEFT JOIN pg_proc s ON s.oid = a.aggtransfn LEFT JOIN pg_proc f ON f.oid = a.aggfinalfn GROUP BY 1";
+async fn read_volatilities(connection: &Connection, which: &str) -> Result<ByName, tokio_postgres::Error> {
+    let sql = format!(
+        "SELECT lower(p.proname::text), max(CASE WHEN p.prokind = 'p' THEN 3 ELSE greatest( \
+           strpos('isv', p.provolatile::text), strpos('isv', s.provolatile::text), strpos('isv', f.provolatile::text)) END) \
+         FROM pg_proc p LEFT JOIN pg_aggregate a ON a.aggfnoid = p.oid \
+           LEFT JOIN pg_proc s ON s.oid = a.aggtransfn LEFT JOIN pg_proc f ON f.oid = a.aggfinalfn \
+         WHERE p.oid {which} {FIRST_OWN_OID} GROUP BY 1"
+    );
     let mut functions = HashMap::new();
-    for row in connection.query(sql, &[]).await? {
+    for row in connection.ask(&sql).await? {
         let volatility = match row.try_get::<_, Option<i32>>(1)? {
             Some(1) => Volatility::Immutable,
             Some(2) => Volatility::Stable,
@@ -239,18 +249,18 @@ async fn read_functions(connection: &Connection) -> Result<HashMap<String, Volat
 async fn read_writers(connection: &Connection) -> Result<HashSet<String>, tokio_postgres::Error> {
     let sql = "SELECT DISTINCT lower(p.proname::text) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace \
                  JOIN pg_language l ON l.oid = p.prolang \
-               WHERE p.provolatile = 'v' AND l.lanname NOT IN ('c', 'internal') AND p.prorettype <> 'trigger'::regtype \
+               WHERE p.oid >= 16384 AND p.provolatile = 'v' AND l.lanname NOT IN ('c', 'internal') AND p.prorettype <> 'trigger'::regtype \
                  AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pgduet')";
-    connection.query(sql, &[]).await?.iter().map(|row| row.try_get(0)).collect()
+    connection.ask(sql).await?.iter().map(|row| row.try_get(0)).collect()
 }
 
 /// Such a thing stands in the text of a procedure, or of one that it calls. The server lets none do so that is in SQL, that is SECURITY DEFINER, or
 /// that has settings of its own; nor what these call.
 async fn read_committers(connection: &Connection) -> Result<HashSet<String>, tokio_postgres::Error> {
     let sql = "SELECT DISTINCT lower(p.proname::text) FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang \
-               WHERE p.prokind = 'p' AND l.lanname <> 'sql' AND NOT p.prosecdef AND p.proconfig IS NULL \
+               WHERE p.oid >= 16384 AND p.prokind = 'p' AND l.lanname <> 'sql' AND NOT p.prosecdef AND p.proconfig IS NULL \
                AND (l.lanname <> 'plpgsql' OR p.prosrc ~* '\\m(commit|rollback|call|execute)\\M')";
-    connection.query(sql, &[]).await?.iter().map(|row| row.try_get(0)).collect()
+    connection.ask(sql).await?.iter().map(|row| row.try_get(0)).collect()
 }
 
 /// Whether `mirror.include` and `mirror.exclude` select what is called `schema.name`.

@@ -1,12 +1,15 @@
 //! A snapshot of one backend's schema: the tables with their keys, and how volatile its functions are. Plain data,
 //! filled by `backend::introspect`, read by the analysis of statements and by the link.
 
+pub mod functions;
 pub mod shape;
 pub mod twins;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use self::functions::Functions;
+pub use self::functions::Volatility;
 use self::twins::Twins;
 
 /// How a value of a column becomes text that says exactly the same whatever the client's settings are.
@@ -103,22 +106,13 @@ impl Table {
     }
 }
 
-/// Ordered from harmless to unknown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Volatility {
-    Immutable,
-    Stable,
-    Volatile,
-}
-
 /// One backend's schema, immutable once built.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Catalog {
     tables: Vec<Arc<Table>>,
     by_name: HashMap<String, Vec<usize>>,
     by_oid: HashMap<u32, usize>,
-    /// By bare lower-case name; the most volatile of all overloads counts.
-    functions: HashMap<String, Volatility>,
+    functions: Functions,
     writers: HashSet<String>,
     committers: HashSet<String>,
     all_by_trigger: bool,
@@ -130,7 +124,7 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    pub fn new(tables: Vec<Table>, functions: HashMap<String, Volatility>) -> Self {
+    pub fn new(tables: Vec<Table>, functions: Functions) -> Self {
         let mut catalog = Catalog { functions, ..Catalog::default() };
         for table in tables {
             let index = catalog.tables.len();
@@ -146,7 +140,6 @@ impl Catalog {
         Catalog { writers, ..self }
     }
 
-    /// Says that no setting of server, database or role makes a plain BEGIN anything but READ COMMITTED.
     /// Names the procedures that may end their transaction.
     pub fn with_committers(self, committers: HashSet<String>) -> Self {
         Catalog { committers, ..self }
@@ -167,6 +160,7 @@ impl Catalog {
         self.usual_path
     }
 
+    /// Says that no setting of server, database or role makes a plain BEGIN anything but READ COMMITTED.
     pub fn with_usual_isolation(self, usual_isolation: bool) -> Self {
         Catalog { usual_isolation, ..self }
     }
@@ -176,7 +170,7 @@ impl Catalog {
         self.usual_isolation
     }
 
-    /// Names the tables that cannot be carried, with the reason.
+    /// Says what the other side calls by other numbers.
     pub fn with_twins(self, twins: Twins) -> Self {
         Catalog { twins, ..self }
     }
@@ -191,6 +185,7 @@ impl Catalog {
         table.columns.iter().any(|column| self.twins.nest(column.type_oid))
     }
 
+    /// Names the tables that cannot be carried, with the reason.
     pub fn with_unpaired(self, unpaired: HashMap<u32, String>) -> Self {
         let mut carried =
             self.tables.iter().filter(|t| t.mirrored && t.has_rows() && !unpaired.contains_key(&t.oid)).peekable();
@@ -240,7 +235,7 @@ impl Catalog {
 
     /// `None`: no such function is known, so nothing may be assumed of it.
     pub fn volatility(&self, function: &str) -> Option<Volatility> {
-        self.functions.get(function).copied()
+        self.functions.volatility(function)
     }
 }
 
