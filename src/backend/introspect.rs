@@ -85,13 +85,16 @@ async fn read_usual(connection: &Connection) -> Result<(bool, bool), tokio_postg
 }
 
 /// How tables are captured, where that is declared. What was left out when the phase was entered stays out: it would have to be copied
-/// first.
+/// first. Where a user has silenced the triggers, they capture nothing: see `pgduet.fires`.
 async fn read_methods(connection: &Connection) -> Result<HashMap<u32, u8>, tokio_postgres::Error> {
     let known = connection.query_one("SELECT to_regclass('pgduet.captures') IS NOT NULL", &[]).await?;
     if !known.try_get::<_, bool>(0)? {
         return Ok(HashMap::new());
     }
-    let rows = connection.query("SELECT rel, method FROM pgduet.captures", &[]).await?;
+    let sql = "SELECT c.rel, c.method FROM pgduet.captures c WHERE c.method <> 't' OR 4 = ( \
+                 SELECT count(*) FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid \
+                 WHERE t.tgrelid = c.rel AND t.tgenabled = 'A' AND p.proname = 'capture_trigger' AND p.pronamespace = 'pgduet'::regnamespace)";
+    let rows = connection.query(sql, &[]).await?;
     rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get::<_, i8>(1)? as u8))).collect()
 }
 

@@ -40,6 +40,7 @@ pub mod follow;
 pub mod fresh;
 pub mod handle;
 pub mod ledger;
+mod loud;
 pub mod news;
 pub mod part;
 pub mod plan;

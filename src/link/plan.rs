@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio_postgres::types::Type;
 
+use super::loud::Loud;
 use super::relations::Relations;
 use crate::catalog::{Carry, Catalog, Column, Table, TableKind, quote_ident};
 
@@ -91,6 +92,8 @@ pub struct TablePlan {
     pub copy_in: String,
     /// Parents before children: the place in the order of writing.
     pub rank: usize,
+    /// Writing to it makes triggers fire on the secondary that have to be silenced first.
+    pub is_loud: bool,
 }
 
 /// All of them, by the oid that the journal names.
@@ -99,13 +102,16 @@ pub struct Plans {
     by_rel: HashMap<u32, Arc<TablePlan>>,
     /// Partitions by themselves, for what touches one of them as a whole.
     partitions: HashMap<u32, Arc<TablePlan>>,
+    /// The secondary's, of tables that are carried.
+    pub loud: Loud,
 }
 
 impl Plans {
     /// `primary` and `secondary`: each side's catalog with its relations.
     pub fn new(primary: (&Catalog, &Relations), secondary: (&Catalog, &Relations)) -> Self {
         let maker = Maker { primary, secondary, ranks: ranks(&primary.1.foreign_keys) };
-        let mut plans = Plans::default();
+        let is_carried = |rel: u32| secondary.0.by_oid(rel).is_some_and(|table| table.mirrored);
+        let mut plans = Plans { loud: secondary.1.loud.of(is_carried), ..Plans::default() };
         for table in primary.0.tables() {
             plans.add(&maker, table);
         }
@@ -266,6 +272,7 @@ impl Maker<'_> {
             truncated: only(to),
             copy_in: format!("COPY {} ({names}) FROM STDIN (FORMAT {format})", to.qualified()),
             rank: self.ranks.get(&from.oid).copied().unwrap_or(0),
+            is_loud: self.secondary.1.loud.has(self.secondary.1.root(to.oid)),
         })
     }
 

@@ -30,8 +30,8 @@ pub enum Quick {
     /// Nothing was touched since the marker: the secondary already equals this snapshot.
     Nothing(Snapshot),
     Applied(Snapshot, Carried),
-    /// More than a chunk, a statement, a whole table, a table without a plan, deletions that cascade, or a table that was truncated
-    /// meanwhile. Nothing was written.
+    /// More than a chunk, a statement, a whole table, a table without a plan or with loud triggers, deletions that cascade, or a table
+    /// that was truncated meanwhile. Nothing was written.
     Beyond,
 }
 
@@ -112,7 +112,7 @@ async fn look(ends: &mut Ends<'_>, marker: &Snapshot, hold: bool) -> Result<Resu
     let touches = entries.len();
     let batch = Batch::new(entries, &ends.schemas.plans);
     let unannounced = batch.unannounced;
-    let whole = batch.groups.iter().any(|group| !group.wholes.is_empty());
+    let whole = batch.groups.iter().any(|group| !group.wholes.is_empty() || group.plan.is_loud);
     if touches == 0 || touches > ends.chunk || !batch.strangers.is_empty() || whole {
         if !(hold && touches == 0) {
             ends.primary.connection.batch_execute("COMMIT").await.map_err(Failure::Primary)?;

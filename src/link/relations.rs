@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use tokio_postgres::Row;
 
+use super::loud::Loud;
 use crate::backend::control::Connection;
 
 /// A foreign key, by column names.
@@ -36,18 +37,20 @@ pub struct Relations {
     pub foreign_keys: Vec<ForeignKey>,
     /// GENERATED ALWAYS AS IDENTITY: may be inserted, with OVERRIDING SYSTEM VALUE, but never updated to a value.
     identities: HashSet<(u32, String)>,
+    pub loud: Loud,
 }
 
 impl Relations {
     pub async fn read(connection: &Connection) -> Result<Self, tokio_postgres::Error> {
-        let (operators, arbiters, roots, foreign_keys, identities) = futures_util::try_join!(
+        let (operators, arbiters, roots, foreign_keys, identities, loud) = futures_util::try_join!(
             connection.ask(EQUALITY),
             connection.ask(ARBITERS),
             connection.ask(ROOTS),
             connection.ask(FOREIGN_KEYS),
-            connection.ask(IDENTITIES)
+            connection.ask(IDENTITIES),
+            Loud::read(connection)
         )?;
-        let mut relations = Relations::default();
+        let mut relations = Relations { loud, ..Relations::default() };
         for row in operators {
             relations.equality.insert((row.try_get(0)?, row.try_get(1)?), row.try_get(2)?);
         }

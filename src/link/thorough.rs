@@ -111,6 +111,7 @@ pub async fn run(
         wholes: BTreeMap::new(),
         read: BTreeSet::new(),
         unpaired: BTreeSet::new(),
+        silenced: None,
     };
     let result = attempt.run(marker, applying).await;
     let otherwise = match result {
@@ -141,6 +142,8 @@ struct Attempt<'a> {
     read: BTreeSet<u32>,
     /// Touched tables that cannot be carried.
     unpaired: BTreeSet<u32>,
+    /// What makes the triggers loud again that were silenced.
+    silenced: Option<String>,
 }
 
 impl Attempt<'_> {
@@ -149,6 +152,7 @@ impl Attempt<'_> {
         let snapshot = self.begin().await?;
         let done = lock_marker(self.secondary, marker).await?;
         self.replay(marker, &done).await?;
+        self.silence().await?;
         if self.patience.order == Order::DeleteFirst {
             self.open_journal(marker).await?;
             while let Some(batch) = self.next_batch().await? {
@@ -236,9 +240,32 @@ impl Attempt<'_> {
     async fn renew(&mut self) -> Result<(), Failure> {
         self.primary.forget();
         self.secondary.forget();
+        let was_silent = self.unsilence().await?;
         let read = Schemas::read(&self.primary.connection, &self.secondary.connection, self.place).await?;
         self.renewed = Some(Box::new(read));
+        match was_silent {
+            true => self.silence().await,
+            false => Ok(()),
+        }
+    }
+
+    /// Triggers that would fire all the same; see [`super::loud`].
+    async fn silence(&mut self) -> Result<(), Failure> {
+        let loud = &self.schemas().plans.loud;
+        if self.patience.silent && !loud.is_empty() {
+            let (silence, again) = (loud.silence(), loud.again());
+            self.on_secondary(&silence).await?;
+            self.silenced = Some(again);
+        }
         Ok(())
+    }
+
+    /// Returns whether there were any.
+    async fn unsilence(&mut self) -> Result<bool, Failure> {
+        match self.silenced.take() {
+            Some(again) => self.on_secondary(&again).await.map(|()| true),
+            None => Ok(false),
+        }
     }
 
     /// A table that is to be carried whole without a touch that says so.
@@ -524,6 +551,7 @@ impl Attempt<'_> {
     }
 
     async fn commit(&mut self, former: &Snapshot, latter: &Snapshot) -> Result<(), Failure> {
+        self.unsilence().await?;
         let advance = self.secondary.advance().await.map_err(Failure::Secondary)?;
         let (former, latter) = (former.to_string(), latter.to_string());
         let (applied, superseded) = (self.carried.applied as i64, self.carried.superseded as i64);

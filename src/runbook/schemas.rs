@@ -159,7 +159,7 @@ pub(super) async fn unequal(connection: &Connection, catalog: &Catalog) -> Resul
 fn captured_otherwise(former: &Catalog, latter: &Catalog) -> Vec<u32> {
     let otherwise = |table: &&Arc<Table>| match former.by_oid(table.oid).filter(|known| known.mirrored) {
         None => true,
-        Some(known) => captured(known) != captured(table),
+        Some(known) => captured(known) != captured(table) || known.by_trigger && !table.by_trigger,
     };
     latter.tables().iter().filter(|t| t.mirrored).filter(otherwise).map(|t| t.oid).collect()
 }

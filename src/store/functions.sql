@@ -29,6 +29,15 @@ CREATE OR REPLACE FUNCTION pgduet.capture_table(rel oid) RETURNS void
 -- Without the first look everything that the counters hold counts as changed: too much is carried, never too little.
 -- A table's line is `inserted/updated/deleted/file`; the file is told only while the table is locked for this transaction alone,
 -- which is what TRUNCATE needs: counters do not show it.
+-- ALTER TABLE ... DISABLE TRIGGER ALL (or USER) silences the triggers that capture a table as well: `fires` says whether they are all
+-- there and fire whatever session_replication_role is.
+CREATE OR REPLACE FUNCTION pgduet.fires(rel oid) RETURNS bool
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT count(*) = 4 FROM pg_trigger t
+    WHERE t.tgrelid = $1 AND t.tgfoid = to_regproc('pgduet.capture_trigger') AND t.tgenabled = 'A'
+    $$;
+
 CREATE OR REPLACE FUNCTION pgduet.changes() RETURNS TABLE (rel oid, counts text)
     LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
     AS $$
@@ -43,7 +52,7 @@ CREATE OR REPLACE FUNCTION pgduet.changes() RETURNS TABLE (rel oid, counts text)
             pg_stat_get_xact_tuples_deleted(c.oid)) AS t (inserted, updated, deleted)
     WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pgduet')
         AND (l.file IS NOT NULL OR t.inserted <> 0 OR t.updated <> 0 OR t.deleted <> 0)
-        AND NOT EXISTS (SELECT FROM pgduet.captures m WHERE m.rel = c.oid AND m.method <> 'r')
+        AND NOT EXISTS (SELECT FROM pgduet.captures m WHERE m.rel = c.oid AND (m.method = 'n' OR m.method = 't' AND pgduet.fires(c.oid)))
     $$;
 
 CREATE OR REPLACE FUNCTION pgduet.capture_before() RETURNS void
@@ -119,6 +128,9 @@ BEGIN
     END IF;
     INSERT INTO pgduet.journal (rel, op, key) VALUES (coalesce(made, 0), 'D', ARRAY[kind::text, statement, caller, search_path,
         settings::text, coalesce(affected, ''), pgduet.next_statement()::text]);
+    -- What this transaction writes while the triggers are silent is carried with the whole table.
+    INSERT INTO pgduet.journal (rel, op, key) SELECT c.rel, 'T', '{}' FROM pgduet.captures c
+        WHERE c.method = 't' AND c.rel::text = ANY (string_to_array(affected, ' ')) AND NOT pgduet.fires(c.rel);
 END $$;
 
 -- As whoever calls it, with the settings that a text's meaning hangs on.
@@ -168,7 +180,7 @@ BEGIN
 END $$;
 
 REVOKE ALL ON FUNCTION pgduet.advance(text, text, bigint, bigint) FROM PUBLIC;
-REVOKE ALL ON FUNCTION pgduet.changes(), pgduet.definition(oid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pgduet.changes(), pgduet.fires(oid), pgduet.definition(oid) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pgduet.capture(oid, text[]), pgduet.capture_row(oid, text[]), pgduet.capture_table(oid),
     pgduet.capture_before(), pgduet.capture_changed(), pgduet.capture_statement("char", text),
     pgduet.capture_statement_in("char", text, text, jsonb), pgduet.exact(anyelement) TO PUBLIC;
@@ -262,7 +274,7 @@ DECLARE
     op text;
 BEGIN
     IF 4 = (SELECT count(*) FROM pg_trigger t WHERE t.tgrelid = rel AND t.tgfoid = 'pgduet.capture_trigger'::regproc
-            AND t.tgargs = arguments AND t.tgenabled <> 'D')
+            AND t.tgargs = arguments AND t.tgenabled = 'A')
         AND EXISTS (SELECT FROM pgduet.captures c WHERE c.rel = $1 AND c.method = 't') THEN
         RETURN false;
     END IF;
@@ -274,6 +286,7 @@ BEGIN
                 WHEN 'UPDATE' THEN 'REFERENCING OLD TABLE AS pgduet_old NEW TABLE AS pgduet_new'
                 WHEN 'DELETE' THEN 'REFERENCING OLD TABLE AS pgduet_old' ELSE '' END,
             index::text, names::text, coalesce(expressions, ''));
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', rel::regclass, 'pgduet_' || lower(op));
     END LOOP;
     INSERT INTO pgduet.captures (rel, method) VALUES ($1, 't') ON CONFLICT ON CONSTRAINT captures_pkey DO UPDATE SET method = 't';
     RETURN true;

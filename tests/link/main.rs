@@ -2,6 +2,7 @@
 
 mod cluster;
 mod ddl;
+mod loud;
 mod measure;
 mod opaque;
 mod positions;

@@ -1,0 +1,10 @@
+CREATE TABLE silenced_t (id int PRIMARY KEY, v int, changed int DEFAULT 0);
+CREATE TABLE silenced_loose (what text, n int);
+CREATE TABLE silenced_parts (id int PRIMARY KEY, v int) PARTITION BY RANGE (id);
+CREATE TABLE silenced_low PARTITION OF silenced_parts FOR VALUES FROM (0) TO (100);
+CREATE TABLE silenced_high PARTITION OF silenced_parts FOR VALUES FROM (100) TO (200);
+CREATE FUNCTION silenced_before() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.v := NEW.v * 10; RETURN NEW; END $$;
+CREATE FUNCTION silenced_loose() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.n := length(NEW.what); RETURN NEW; END $$;
+CREATE TRIGGER tenfold BEFORE INSERT OR UPDATE ON silenced_t FOR EACH ROW EXECUTE FUNCTION silenced_before();
+CREATE TRIGGER tenfold BEFORE INSERT OR UPDATE ON silenced_parts FOR EACH ROW EXECUTE FUNCTION silenced_before();
+CREATE TRIGGER measured BEFORE INSERT ON silenced_loose FOR EACH ROW EXECUTE FUNCTION silenced_loose();
