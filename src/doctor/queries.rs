@@ -89,7 +89,9 @@ impl About {
             About::PreparedTransactions => PREPARED.into(),
             About::IdleSlots => SLOTS.into(),
             About::Triggers => format!("{TRIGGERS} AND t.tgenabled = 'O'"),
-            About::LoudTriggers => format!("{TRIGGERS} AND t.tgenabled IN ('A', 'R')"),
+            About::LoudTriggers => {
+                format!("{TRIGGERS} AND t.tgenabled IN ('A', 'R') AND NOT pg_has_role(c.relowner, 'USAGE')")
+            }
             About::CyclicKeys => CYCLES.into(),
             About::InvalidIndexes => INVALID.into(),
             About::StaleCollations => COLLATIONS.into(),

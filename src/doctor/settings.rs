@@ -159,7 +159,7 @@ fn silence(pair: &Pair<'_>) -> Vec<Remark> {
     }
     let loud = |trigger: &super::facts::Item| {
         let problem = format!(
-            "its trigger {} is ENABLE ALWAYS or REPLICA, and fires for each row that is carried there",
+            "its trigger {} is ENABLE ALWAYS or REPLICA, and fires for each row that is carried there: only the table's owner can silence it",
             trigger.detail
         );
         Remark::warning("trigger_fires_twice", &trigger.object, problem).on(secondary.side).sql(&trigger.sql)

@@ -65,7 +65,6 @@ const PLANTED: &[(&str, &str, &str)] = &[
     ("no_key", "public.almost", "warning"),
     ("no_key", "public.nokey", "note"),
     ("only_there", "public.only_new", "note"),
-    ("trigger_fires_twice", "public.loud", "warning"),
     ("long_transaction", "pid ", "warning"),
     ("prepared_transaction", "left over", "warning"),
     ("replication_slot", "left_slot", "warning"),
