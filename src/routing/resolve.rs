@@ -164,6 +164,8 @@ pub fn resolve(statement: &Statement, text: &[u8], policy: &Policy, names: &Name
         Kind::Read => Action::Read(verdicts.movable(statement, text, policy, names)),
         Kind::ReadLocking => Action::Read(Err(Why::Locking)),
         Kind::Insert | Kind::Update | Kind::Delete | Kind::Merge | Kind::WithDml => write(statement, policy, names),
+        Kind::Explain { analyze: true, inner } if makes_table(inner) => Action::Opaque(Opaque::Made),
+        Kind::Explain { analyze: true, inner } if **inner == Kind::Ddl => explain_definition(statement, text, names),
         Kind::Explain { analyze: true, inner } if inner.may_write() => rows("EXPLAIN ANALYZE runs a write"),
         // PostgreSQL refuses it, and capture must not make it legal by a RETURNING of its own.
         Kind::CopyTo { inner } if returns_nothing(inner, statement) => rows("COPY of a write that returns nothing"),
@@ -232,7 +234,23 @@ fn is_temporary(name: &Name, policy: &Policy, names: &Names) -> bool {
 fn define(statement: &Statement, text: &[u8], names: &Names) -> Action {
     match sql::ddl(text.get(statement.span.clone()).unwrap_or_default(), &names.temporary) {
         Ddl::Local => Action::Neutral,
+        Ddl::Made => Action::Opaque(Opaque::Made),
         carried => Action::Opaque(Opaque::Statement(carried)),
+    }
+}
+
+fn makes_table(kind: &Kind) -> bool {
+    matches!(kind, Kind::SelectInto { temporary: false } | Kind::CreateTableAs)
+}
+
+/// EXPLAIN ANALYZE of CREATE MATERIALIZED VIEW makes it.
+fn explain_definition(statement: &Statement, text: &[u8], names: &Names) -> Action {
+    let definition = sql::explained(text.get(statement.span.clone()).unwrap_or_default());
+    match sql::ddl(definition, &names.temporary) {
+        Ddl::Carried { rows, .. } => {
+            Action::Opaque(Opaque::Statement(Ddl::Carried { rows, alone: Some(definition.to_vec()) }))
+        }
+        _ => rows("EXPLAIN ANALYZE runs a definition"),
     }
 }
 

@@ -59,7 +59,7 @@ impl Look {
             Opaque::RowsInline(_) => Look { inline: true, ..Look::rows() },
             Opaque::RowsInBlock(_) => Look { in_block: true, ..Look::rows() },
             Opaque::CopyIn => Look { copies_in: true, ..Look::rows() },
-            Opaque::Made => Look::statement(b'a', statement, true),
+            Opaque::Made | Opaque::Statement(Ddl::Made) => Look::statement(b'a', statement, true),
             Opaque::Statement(Ddl::Carried { rows, alone: None }) => Look::statement(b'd', statement, *rows),
             // Nothing may run in front of it, in its transaction.
             Opaque::Statement(Ddl::Carried { alone: Some(text), .. }) => {

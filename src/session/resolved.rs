@@ -297,6 +297,11 @@ fn after(statement: &Statement, text: &[u8]) -> After {
         Kind::RollbackTo(span) => After::Control(Control::RollbackTo(name(span))),
         Kind::Release(span) => After::Control(Control::Release(name(span))),
         Kind::Ddl | Kind::CreateTableAs | Kind::SelectInto { .. } => After::Ddl,
+        Kind::Explain { analyze: true, inner }
+            if matches!(**inner, Kind::Ddl | Kind::CreateTableAs | Kind::SelectInto { .. }) =>
+        {
+            After::Ddl
+        }
         Kind::DiscardAll | Kind::Deallocate(None) => After::ForgetStatements,
         Kind::Deallocate(Some(span)) => After::ForgetStatement(name(span)),
         Kind::Set { name, value, .. } if is_word(text, name, ROUTING_KEY) => {

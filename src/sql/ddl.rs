@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use super::cursor::Cursor;
 use super::lex::{Backslash, TokenKind};
-use super::name::identifier;
+use super::owner::{Owner, is_like_own, owner};
 
 /// See the module's text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,9 +17,12 @@ pub enum Ddl {
     Carried {
         /// It may compute data: rows have to be carried as well.
         rows: bool,
-        /// It runs in no transaction block. The text is what the other side runs, in one: without the word CONCURRENTLY.
+        /// The text that the other side runs, in a transaction block, instead of the client's: without the word CONCURRENTLY, for
+        /// instance. Where the client's runs in no block, nothing can stand in front of it.
         alone: Option<Vec<u8>>,
     },
+    /// It makes a table after a relation of the session's own: the other side cannot run it, but have the same columns.
+    Made,
 }
 
 /// What stands on a server, not in a database, and holds no data of the user's.
@@ -35,19 +38,33 @@ pub fn ddl(text: &[u8], temporary: &HashSet<String>) -> Ddl {
     match verb.as_str() {
         "create" | "drop" | "alter" if server => return Ddl::Local,
         "reindex" => return Ddl::Local,
-        "comment" | "security" => cursor.skip_rest(),
+        "comment" | "security" | "grant" | "revoke" if is_on_the_server(text) => return Ddl::Local,
         _ => {}
     }
-    if names_any(text, temporary) {
-        return Ddl::Local;
+    let others = match owner(text, temporary) {
+        Owner::Session => return Ddl::Local,
+        Owner::Mixed(others) => Some(others),
+        Owner::Everybody => None,
+    };
+    if verb == "create" && matches!(object.as_str(), "table" | "unlogged") && is_like_own(text, temporary) {
+        return Ddl::Made;
     }
-    let alone = concurrently(text).filter(|_| verb != "refresh");
+    let alone = others.or_else(|| concurrently(text).filter(|_| verb != "refresh"));
     let rows = match verb.as_str() {
         "alter" => object == "table" && computes(text),
         "create" | "drop" | "comment" | "grant" | "revoke" | "refresh" | "security" | "reassign" => false,
         _ => true,
     };
     Ddl::Carried { rows, alone }
+}
+
+/// What EXPLAIN explains, if that creates something.
+pub fn explained(text: &[u8]) -> &[u8] {
+    let mut cursor = Cursor::new(text, Backslash::Plain);
+    while !cursor.at_end() && !(cursor.depth == 0 && cursor.is("create")) {
+        cursor.bump();
+    }
+    text.get(cursor.token.start..).unwrap_or_default()
 }
 
 fn word(cursor: &Cursor<'_>) -> String {
@@ -57,19 +74,42 @@ fn word(cursor: &Cursor<'_>) -> String {
     }
 }
 
-/// Whether a name stands in it that is the session's own: without a schema, or in the temporary one.
-fn names_any(text: &[u8], names: &HashSet<String>) -> bool {
+/// Whether it is said ON something of the server's.
+fn is_on_the_server(text: &[u8]) -> bool {
     let mut cursor = Cursor::new(text, Backslash::Plain);
-    while !cursor.at(TokenKind::End) {
-        if let Some(name) = identifier(cursor.token, text, '\\') {
-            let (of_a_schema, is_schema) = (cursor.prev.kind == TokenKind::Dot, cursor.peek().kind == TokenKind::Dot);
-            if (!of_a_schema && names.contains(&name)) || (is_schema && name.starts_with("pg_temp")) {
-                return true;
-            }
-        }
+    while !cursor.at_end() {
+        let on = cursor.depth == 0 && cursor.is("on");
         cursor.bump();
+        if on {
+            return cursor.is_one_of(&OF_THE_SERVER);
+        }
     }
     false
+}
+
+/// A DROP that does without what is not there; `None`: it is no such statement, or is so already.
+pub fn if_exists(text: &str) -> Option<String> {
+    let mut cursor = Cursor::new(text.as_bytes(), Backslash::Plain);
+    if !cursor.take("drop") || cursor.is("owned") {
+        return None;
+    }
+    for _ in 0..words_of_kind(&cursor) {
+        cursor.bump();
+    }
+    let kind_ends = cursor.prev.end;
+    let (before, after) = text.split_at_checked(kind_ends).filter(|_| !cursor.is("if"))?;
+    Some(format!("{before} IF EXISTS{after}"))
+}
+
+/// How many words say what kind of object is dropped.
+fn words_of_kind(cursor: &Cursor<'_>) -> usize {
+    match word(cursor).as_str() {
+        "text" => 3,
+        "foreign" if !cursor.peek_is("table") => 3,
+        "operator" if !cursor.peek_is("class") && !cursor.peek_is("family") => 1,
+        "foreign" | "operator" | "materialized" | "event" | "access" | "user" | "procedural" => 2,
+        _ => 1,
+    }
 }
 
 /// The text without its first word CONCURRENTLY, if it has one.
@@ -126,6 +166,9 @@ mod tests {
             "drop table mine",
             "drop table pg_temp.other",
             "create index on \"mine\" (a)",
+            "comment on publication p is 'x'",
+            "grant create on tablespace x to y",
+            "revoke connect on database d from public",
         ] {
             assert_eq!(of(text), Ddl::Local, "{text}");
         }
@@ -149,6 +192,33 @@ mod tests {
             ["alter table t add b float default random()", "alter table t alter a type text", "import foreign schema s"]
         {
             assert_eq!(of(text), carried(true), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_table_after_the_sessions_own_is_made_by_its_definition() {
+        assert_eq!(of("create table t (like mine)"), Ddl::Made);
+        assert_eq!(of("create unlogged table t (id int, like mine)"), Ddl::Made);
+        assert_eq!(of("create table t (like yours, mine int)"), carried(false));
+        let others = Ddl::Carried { rows: false, alone: Some(b"drop table t".to_vec()) };
+        assert_eq!(of("drop table mine, t"), others);
+    }
+
+    #[test]
+    fn what_is_not_there_need_not_be_dropped() {
+        for (text, wanted) in [
+            ("DROP TABLE a, b", "DROP TABLE IF EXISTS a, b"),
+            ("drop materialized view v cascade", "drop materialized view IF EXISTS v cascade"),
+            ("drop foreign data wrapper w", "drop foreign data wrapper IF EXISTS w"),
+            ("drop foreign table f", "drop foreign table IF EXISTS f"),
+            ("drop operator + (int, int)", "drop operator IF EXISTS + (int, int)"),
+            ("drop operator class c using btree", "drop operator class IF EXISTS c using btree"),
+            ("drop trigger t on a", "drop trigger IF EXISTS t on a"),
+        ] {
+            assert_eq!(if_exists(text).as_deref(), Some(wanted));
+        }
+        for text in ["drop table if exists a", "drop owned by x", "create table a (b int)"] {
+            assert_eq!(if_exists(text), None);
         }
     }
 

@@ -28,13 +28,14 @@ mod keys;
 mod kind;
 mod name;
 mod normal;
+mod owner;
 mod promise;
 mod query;
 mod surface;
 
 pub use calls::calls_any;
 pub use capture::{Capture, Insertion, Reason, Rewritten, capture, insertions, rewrite};
-pub use ddl::{Ddl, ddl};
+pub use ddl::{Ddl, ddl, explained, if_exists};
 pub use dml::{Carrier, Dml, Verb};
 pub use hints::{Hints, comment_tag};
 pub use keys::{Equality, KeyValue};
