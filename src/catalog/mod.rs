@@ -101,6 +101,14 @@ impl Table {
         matches!(self.kind, TableKind::Plain | TableKind::Partitioned)
     }
 
+    /// The columns of a captured row, in the order of their names: a partition may have them in another order than its parent, and the row
+    /// may come through either.
+    pub fn row_columns(&self) -> Vec<&Column> {
+        let mut columns: Vec<&Column> = self.columns.iter().filter(|column| !column.generated).collect();
+        columns.sort_by(|one, other| one.name.cmp(&other.name));
+        columns
+    }
+
     pub fn key_columns(&self) -> impl Iterator<Item = &Column> {
         self.key.iter().filter_map(|&i| self.columns.get(i))
     }

@@ -66,15 +66,48 @@ impl Failure {
     }
 }
 
+/// Whether the refusal passes by itself: the connection, the server or another transaction is at fault, and not what was said. `None`: nobody
+/// refused, the connection broke.
+///
+/// Everything else comes again each time. It must end in something that is parked: a link that tried it for ever would stand still
+/// for all other tables.
+pub fn passes(code: Option<&str>) -> bool {
+    let Some(code) = code else { return true };
+    match code {
+        // A limit of the configuration; a file that is missing, such as the library of a function.
+        "53400" | "58P01" | "58P02" => false,
+        // A lock that is not to be had; a server that is read-only.
+        "55P03" | "25006" => true,
+        _ => matches!(code.get(..2), Some("08" | "40" | "53" | "57" | "58")),
+    }
+}
+
 fn remedy(error: &tokio_postgres::Error) -> Remedy {
-    let code = error.code().map_or("", |code| code.code());
+    let Some(code) = error.code().map(|code| code.code()).filter(|code| !passes(Some(code))) else {
+        return Remedy::Retry;
+    };
     match code.get(..2) {
         // unique, foreign key, exclusion
         Some("23") if matches!(code, "23505" | "23503" | "23P01") => Remedy::Reorder,
         // data exceptions, the other constraints, limits, what the user's own triggers raise
         Some("22" | "23" | "54" | "P0") => Remedy::Park,
-        Some("42") if code == "42501" => Remedy::Retry,
-        Some("42" | "0A") => Remedy::ParkTable,
-        _ => Remedy::Retry,
+        _ => Remedy::ParkTable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_by_itself_is_told_from_what_comes_again() {
+        for code in ["08006", "40001", "40P01", "53300", "57P01", "57014", "58030", "55P03", "25006"] {
+            assert!(passes(Some(code)), "{code}");
+        }
+        for code in ["55000", "58P01", "53400", "42501", "23505", "22P02", "0A000", "HV000", "XX000", "25001", "2BP01"]
+        {
+            assert!(!passes(Some(code)), "{code}");
+        }
+        assert!(passes(None));
     }
 }

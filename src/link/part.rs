@@ -29,6 +29,13 @@ pub struct Carried {
     pub whole_children: Vec<u32>,
 }
 
+impl Carried {
+    fn add(&mut self, other: Carried) {
+        self.children.extend(other.children);
+        self.whole_children.extend(other.whole_children);
+    }
+}
+
 /// Runs what needs a savepoint on the given end; undoes it if the work was refused.
 async fn guarded<T>(
     end: &mut End,
@@ -132,8 +139,8 @@ pub async fn append(secondary: &mut End, plan: &Arc<TablePlan>, entries: &[Entry
     Ok(entries.len())
 }
 
-/// Deletes the secondary's rows for all of these keys, present on the primary or not. Keys that are refused are left to the
-/// writing, which parks them.
+/// Deletes the secondary's rows for all of these keys, present on the primary or not. What is refused is left to the
+/// writing, which parks it.
 pub async fn delete_all(
     primary: &mut End,
     secondary: &mut End,
@@ -154,14 +161,19 @@ pub async fn delete_all(
             }
             Err(_) => continue,
         };
-        guarded(secondary, Failure::Secondary, async |end| {
+        let mut deleted = Carried::default();
+        let deletion = guarded(secondary, Failure::Secondary, async |end| {
             if image.gone_count() > 0 {
-                open_children(end, keyed, &image.gone, &mut carried).await?;
+                open_children(end, keyed, &image.gone, &mut deleted).await?;
                 delete(end, plan, keyed, &image.gone).await?;
             }
             delete(end, plan, keyed, &image.present_keys(keyed)).await
-        })
-        .await?;
+        });
+        match deletion.await {
+            Ok(()) => carried.add(deleted),
+            Err(failure) if failure.remedy() == Remedy::Retry => return Err(failure),
+            Err(_) => {}
+        }
     }
     Ok(carried)
 }

@@ -104,6 +104,10 @@ pub struct Plans {
     partitions: HashMap<u32, Arc<TablePlan>>,
     /// The secondary's, of tables that are carried.
     pub loud: Loud,
+    /// Partitioned tables, some of whose rows lie on a foreign server, which both sides may share: only their own partitions are
+    /// carried, each by itself. By the topmost one, under which every other stands in `split`.
+    parts: HashMap<u32, Vec<u32>>,
+    split: HashMap<u32, u32>,
 }
 
 impl Plans {
@@ -124,7 +128,11 @@ impl Plans {
         let root = catalog.by_oid(relations.root(table.oid)).filter(|root| carried(root)).unwrap_or(table);
         // A partition touched by a key of its own is not addressed by its ancestor's.
         let same_key = root.key_columns().map(|c| &c.name).eq(table.key_columns().map(|c| &c.name));
-        let addressed = if same_key { root } else { table };
+        let split = maker.reaches_outside(root);
+        if split && self.is_not_a_part(root, table) {
+            return;
+        }
+        let addressed = if same_key && !split { root } else { table };
         if !carried(addressed) {
             return;
         }
@@ -151,6 +159,20 @@ impl Plans {
 
     pub fn get(&self, rel: u32) -> Option<&Arc<TablePlan>> {
         self.by_rel.get(&rel)
+    }
+
+    fn is_not_a_part(&mut self, root: &Table, table: &Table) -> bool {
+        self.split.insert(table.oid, root.oid);
+        let parts = self.parts.entry(root.oid).or_default();
+        if table.kind == TableKind::Plain {
+            parts.push(table.oid);
+        }
+        table.kind != TableKind::Plain
+    }
+
+    /// The tables that stand for one that cannot be carried as such.
+    pub fn parts(&self, rel: u32) -> Option<&[u32]> {
+        self.split.get(&rel).and_then(|root| self.parts.get(root)).map(Vec::as_slice)
     }
 
     /// What is carried when all of it is touched: a partition by itself, where it is one on the secondary too.
@@ -246,6 +268,12 @@ fn only(table: &Table) -> String {
 }
 
 impl Maker<'_> {
+    /// Whether a partition of the table, on either side, is a foreign table.
+    fn reaches_outside(&self, from: &Table) -> bool {
+        let to = self.secondary.0.qualified(&from.schema, &from.name);
+        self.primary.1.reaches_outside(from.oid) || to.is_some_and(|to| self.secondary.1.reaches_outside(to.oid))
+    }
+
     fn plan(&self, from: &Table) -> Option<TablePlan> {
         let to = self.secondary.0.qualified(&from.schema, &from.name)?;
         let to_column = |from: &Column| to.columns.iter().find(|c| c.name == from.name && !c.generated);
@@ -264,7 +292,7 @@ impl Maker<'_> {
             display_name: from.display_name(),
             elements: pairs.iter().map(Pair::element).collect(),
             keyed: self.keyed(from, to, &pairs),
-            row_width: from.columns.iter().filter(|c| !c.generated).count(),
+            row_width: from.row_columns().len(),
             row_positions: row_positions(from, &pairs),
             append: append(from, to, &pairs),
             copy_out: format!("COPY (SELECT {names} FROM {}) TO STDOUT (FORMAT {format})", only(from)),
@@ -414,7 +442,7 @@ fn captured<'a>(pairs: &'a [Pair<'a>]) -> impl Iterator<Item = Pair<'a>> {
 }
 
 fn row_positions(from: &Table, pairs: &[Pair<'_>]) -> Vec<usize> {
-    let row: Vec<&Column> = from.columns.iter().filter(|c| !c.generated).collect();
+    let row = from.row_columns();
     captured(pairs).filter_map(|p| row.iter().position(|c| c.name == p.from.name)).collect()
 }
 

@@ -38,16 +38,19 @@ pub struct Relations {
     /// GENERATED ALWAYS AS IDENTITY: may be inserted, with OVERRIDING SYSTEM VALUE, but never updated to a value.
     identities: HashSet<(u32, String)>,
     pub loud: Loud,
+    /// Tables that have a foreign table among their partitions.
+    outside: HashSet<u32>,
 }
 
 impl Relations {
     pub async fn read(connection: &Connection) -> Result<Self, tokio_postgres::Error> {
-        let (operators, arbiters, roots, foreign_keys, identities, loud) = futures_util::try_join!(
+        let (operators, arbiters, roots, foreign_keys, identities, outside, loud) = futures_util::try_join!(
             connection.ask(EQUALITY),
             connection.ask(ARBITERS),
             connection.ask(ROOTS),
             connection.ask(FOREIGN_KEYS),
             connection.ask(IDENTITIES),
+            connection.ask(OUTSIDE),
             Loud::read(connection)
         )?;
         let mut relations = Relations { loud, ..Relations::default() };
@@ -66,7 +69,13 @@ impl Relations {
         for row in identities {
             relations.identities.insert((row.try_get(0)?, row.try_get(1)?));
         }
+        relations.outside = outside.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
         Ok(relations)
+    }
+
+    /// Whether a partition of this table is a foreign one.
+    pub fn reaches_outside(&self, table: u32) -> bool {
+        self.outside.contains(&table)
     }
 
     /// Whether a column can be inserted but not updated.
@@ -138,6 +147,9 @@ const FOREIGN_KEYS: &str = "SELECT c.conrelid, \
         JOIN pg_attribute a ON a.attrelid = c.confrelid AND a.attnum = k.n ORDER BY k.i), \
       c.confdeltype IN ('c', 'n', 'd') \
     FROM pg_constraint c WHERE c.contype = 'f' AND c.conparentid = 0 ORDER BY c.oid";
+
+const OUTSIDE: &str = "SELECT DISTINCT a.relid::oid FROM pg_class c, LATERAL pg_partition_ancestors(c.oid) AS a (relid) \
+    WHERE c.relkind = 'f' AND c.relispartition AND a.relid IS NOT NULL";
 
 const IDENTITIES: &str = "SELECT attrelid, attname::text FROM pg_attribute \
       WHERE attrelid >= 16384 AND attidentity = 'a' AND NOT attisdropped";

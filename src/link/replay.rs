@@ -77,9 +77,8 @@ async fn run_somehow(
         Err(failure) => failure,
     };
     if statement.is_done_already(&failure) {
-        tracing::warn!(error = %failure, "a statement was not run on the secondary, which is so already");
         touched.extend(&statement.affected);
-        return Ok(());
+        return drop_the_others(secondary, statement, &failure).await;
     }
     if !statement.is_refused_for_rows(&failure) {
         return Err(failure);
@@ -89,6 +88,16 @@ async fn run_somehow(
     statement::run(secondary, statement, &emptied).await?;
     touched.extend(&statement.affected);
     Ok(())
+}
+
+/// A statement that drops several things, one of which is not there, has to drop the others.
+async fn drop_the_others(secondary: &End, statement: &Statement, failure: &Failure) -> Result<(), Failure> {
+    let Some(others) = statement.of_what_exists() else {
+        tracing::warn!(error = %failure, "a statement was not run on the secondary, which is so already");
+        return Ok(());
+    };
+    tracing::warn!(error = %failure, "a statement dropped what the secondary does not have");
+    statement::run(secondary, &others, "").await
 }
 
 async fn commit_alone(secondary: &End, marker: &Snapshot, run: &mut Vec<i64>) -> Result<(), Failure> {

@@ -11,8 +11,9 @@
 
 use super::ends::End;
 use super::entry::{CountedBy, Entry};
-use super::failure::Failure;
+use super::failure::{self, Failure};
 use crate::catalog::{quote_ident, quote_literal};
+use crate::sql;
 use crate::store::Snapshot;
 
 /// One statement.
@@ -49,6 +50,8 @@ impl Statement {
 
     fn setting(&self, name: &str) -> Option<&str> {
         match name {
+            // The primary has checked it, in a session whose temporary tables are not here.
+            "check_function_bodies" => Some("off"),
             "search_path" => Some(&self.search_path),
             name => self.settings.get(name)?.as_str(),
         }
@@ -76,6 +79,11 @@ impl Statement {
             "42P01" | "42704" | "42883" | "42703" | "3F000" => drops,
             _ => false,
         }
+    }
+
+    /// The same, without what is not there to be dropped.
+    pub fn of_what_exists(&self) -> Option<Statement> {
+        Some(Statement { text: sql::if_exists(&self.text)?, ..self.clone() })
     }
 
     /// Whether the refusal is because of rows that the secondary has, and the primary has not (any more).
@@ -145,11 +153,10 @@ pub async fn run(secondary: &End, statement: &Statement, first: &str) -> Result<
 /// Whether the refusal is not the statement's fault, so that the cycle is to be tried again.
 pub fn passes(failure: &Failure) -> bool {
     let Failure::Secondary(error) = failure else { return true };
-    let code = error.code().map_or("", |code| code.code());
-    matches!(code.get(..2), None | Some("08" | "40" | "53" | "57" | "58")) || code == "55P03"
+    failure::passes(error.code().map(|code| code.code()))
 }
 
-/// Settings, the statement, the former settings. `ours`: the link's own role is the author's.
+/// Settings, the statement, the former settings. The function may be gone by its own doing: DROP OWNED BY. `ours`: the link's own role is the author's.
 fn script(statement: &Statement, ours: bool, former: &[Option<String>]) -> String {
     let settings: String = SETTINGS.iter().filter_map(|name| Some(set(name, statement.setting(name)?))).collect();
     let former = SETTINGS.iter().zip(former).filter_map(|(name, value)| Some(set(name, value.as_deref()?)));
@@ -160,7 +167,7 @@ fn script(statement: &Statement, ours: bool, former: &[Option<String>]) -> Strin
     format!(
         "CREATE FUNCTION pg_temp.pgduet_run(statement text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS \
            'BEGIN EXECUTE statement; END'; {owner}{settings} SELECT pg_temp.pgduet_run({text}); {former} \
-         DROP FUNCTION pg_temp.pgduet_run(text)",
+         DROP FUNCTION IF EXISTS pg_temp.pgduet_run(text)",
         text = quote_literal(&statement.text),
         former = former.collect::<String>(),
     )

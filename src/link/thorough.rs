@@ -270,9 +270,23 @@ impl Attempt<'_> {
 
     /// A table that is to be carried whole without a touch that says so.
     fn touch_whole(&mut self, rel: u32) {
-        if let Some(rel) = self.schemas().plans.whole(rel).map(|plan| plan.rel) {
+        let plans = &self.schemas().plans;
+        let rels = plans.parts(rel).map_or_else(|| vec![rel], <[u32]>::to_vec);
+        let rels: Vec<u32> = rels.into_iter().filter_map(|rel| plans.whole(rel)).map(|plan| plan.rel).collect();
+        for rel in rels {
             self.wholes.entry(rel).or_default();
         }
+    }
+
+    /// A touch of a table that is carried by its parts; `Err`: it is not, or has none.
+    fn touch_parts(&mut self, entry: Entry) -> Result<(), Entry> {
+        let first = self.schemas().plans.parts(entry.rel).and_then(|parts| parts.first()).copied();
+        let Some(first) = first else { return Err(entry) };
+        self.touch_whole(entry.rel);
+        let Some(part) = self.wholes.get_mut(&first) else { return Err(entry) };
+        self.carried.superseded += u64::from(part.entry.is_some());
+        part.entry.get_or_insert(Entry { rel: first, op: Op::Whole, values: Vec::new(), ..entry });
+        Ok(())
     }
 
     /// Whether this failure is for another attempt to solve.
@@ -346,7 +360,9 @@ impl Attempt<'_> {
             self.carry_groups(found.groups).await?;
         }
         for entry in strangers {
-            self.settle_stranger(entry);
+            if let Err(entry) = self.touch_parts(entry) {
+                self.settle_stranger(entry);
+            }
         }
         self.carry_groups(batch.groups).await
     }

@@ -76,7 +76,7 @@ async fn truncate(secondary: &End, wholes: &[Whole]) -> Result<bool, Failure> {
     let sql = format!("SAVEPOINT pgduet_truncate; TRUNCATE {}; RELEASE SAVEPOINT pgduet_truncate", names.join(", "));
     match connection.batch_execute(&sql).await.map_err(Failure::Secondary) {
         Ok(()) => Ok(true),
-        Err(failure) if failure.remedy() == Remedy::Retry && failure.sqlstate() != "42501" => Err(failure),
+        Err(failure) if failure.remedy() == Remedy::Retry => Err(failure),
         Err(_) => {
             let undo = "ROLLBACK TO SAVEPOINT pgduet_truncate; RELEASE SAVEPOINT pgduet_truncate";
             connection.batch_execute(undo).await.map_err(Failure::Secondary)?;

@@ -136,7 +136,7 @@ fn changes_key(dml: &Dml, table: &Table) -> bool {
 fn call(reference: &str, table: &Table, capture: Capture) -> Option<String> {
     Some(match capture {
         Capture::Keys => with_values("capture", reference, table.key_columns()),
-        Capture::Row => with_values("capture_row", reference, table.columns.iter().filter(|column| !column.generated)),
+        Capture::Row => with_values("capture_row", reference, table.row_columns().into_iter()),
         Capture::Table => format!("pgduet.capture_table({reference}.tableoid)"),
         Capture::Impossible(_) => return None,
     })
@@ -410,7 +410,7 @@ mod tests {
         keyless.columns[1].generated = true;
         assert_eq!(
             rewritten("insert into t values (1)", &keyless),
-            "insert into t values (1) RETURNING pgduet.capture_row(\"t\".tableoid, \"t\".\"id\"::pg_catalog.text, pgduet.exact(\"t\".\"f\"))"
+            "insert into t values (1) RETURNING pgduet.capture_row(\"t\".tableoid, pgduet.exact(\"t\".\"f\"), \"t\".\"id\"::pg_catalog.text)"
         );
         assert_eq!(
             rewritten("delete from t", &keyless),

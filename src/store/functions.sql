@@ -8,7 +8,7 @@ CREATE OR REPLACE FUNCTION pgduet.capture(rel oid, VARIADIC key text[]) RETURNS 
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS $$ BEGIN INSERT INTO pgduet.journal (rel, op, key) VALUES ($1, 'k', $2); END $$;
 
--- The whole row of an INSERT into a table without a key: appended once.
+-- The whole row of an INSERT into a table without a key, its columns in the order of their names: appended once.
 CREATE OR REPLACE FUNCTION pgduet.capture_row(rel oid, VARIADIC "row" text[]) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS $$ BEGIN INSERT INTO pgduet.journal (rel, op, key) VALUES ($1, 'r', $2); END $$;
@@ -207,7 +207,7 @@ CREATE OR REPLACE FUNCTION pgduet.captured_columns(rel oid, index oid) RETURNS n
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT CASE $2 WHEN 0 THEN (
-            SELECT array_agg(a.attname ORDER BY a.attnum) FROM pg_attribute a
+            SELECT array_agg(a.attname ORDER BY a.attname) FROM pg_attribute a
             WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '')
         ELSE (
             SELECT array_agg(a.attname ORDER BY k.place)

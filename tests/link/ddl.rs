@@ -123,3 +123,43 @@ fn sum_holds(rig: &Rig) {
     assert_eq!(c.captured, c.applied + c.superseded + c.queued + c.parked + c.discarded, "{c:?}");
     assert_eq!(c.queued, 0, "{c:?}");
 }
+
+#[tokio::test]
+async fn a_drop_of_several_drops_those_that_the_secondary_has() {
+    let rig = Rig::start("ddl_drop", TABLES).await;
+    rig.on(Side::Old, "CREATE TABLE only_here (id int)").await;
+    rig.run(&ddl("DROP TABLE only_here, a")).await;
+    rig.barrier().await;
+    assert_eq!(rig.secondary("SELECT coalesce(to_regclass('a')::text, 'gone')").await, "gone");
+    assert_eq!(rig.ledger.counts().parked, 0);
+}
+
+#[tokio::test]
+async fn a_function_need_not_find_what_its_body_names_before_it_is_called() {
+    let rig = Rig::start("ddl_body", TABLES).await;
+    rig.run("CREATE TEMP TABLE mine (n int)").await;
+    rig.run(&ddl("CREATE FUNCTION counted() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM mine'")).await;
+    rig.barrier().await;
+    assert_eq!(
+        rig.secondary("SELECT prosrc FROM pg_proc WHERE proname = 'counted'").await,
+        "SELECT count(*) FROM mine"
+    );
+}
+
+#[tokio::test]
+async fn an_authors_own_things_may_be_dropped_with_what_runs_the_statement() {
+    let rig = Rig::start("ddl_owned", TABLES).await;
+    for side in Side::BOTH {
+        rig.on(
+            side,
+            "DO $$ BEGIN CREATE ROLE ddl_owner; EXCEPTION WHEN duplicate_object THEN NULL; END $$; \
+            GRANT CREATE ON SCHEMA public TO ddl_owner",
+        )
+        .await;
+    }
+    rig.run(&format!("SET ROLE ddl_owner; {}", ddl("CREATE TABLE owned (id int)"))).await;
+    rig.run(&format!("{} RESET ROLE", ddl("DROP OWNED BY ddl_owner"))).await;
+    rig.barrier().await;
+    assert_eq!(rig.secondary("SELECT coalesce(to_regclass('owned')::text, 'gone')").await, "gone");
+    assert_eq!(rig.ledger.counts().parked, 0);
+}

@@ -39,7 +39,7 @@ async fn triggers_that_fire_always_do_not_change_what_is_carried_and_are_loud_af
             .await;
         rig.run(&captured("UPDATE accounts SET balance = balance + 1 WHERE id % 2 = 0")).await;
         rig.run(&captured(&format!("DELETE FROM accounts WHERE id = {round} * 10 + 5"))).await;
-        rig.run("INSERT INTO lines VALUES ('a', 1) RETURNING pgduet.capture_row(lines.tableoid, what, n::text)").await;
+        rig.run("INSERT INTO lines VALUES ('a', 1) RETURNING pgduet.capture_row(lines.tableoid, n::text, what)").await;
         rig.run(&format!(
             "INSERT INTO parts VALUES ({round}, 1) RETURNING pgduet.capture('parts'::regclass, id::text)"
         ))

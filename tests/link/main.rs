@@ -1,5 +1,6 @@
 //! The link on real servers: captures are called by hand, so that what is tested is the carrier alone.
 
+mod blame;
 mod cluster;
 mod ddl;
 mod loud;

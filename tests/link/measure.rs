@@ -117,8 +117,8 @@ async fn tpc_b(rig: &Rig, seed: i32, captured: bool) -> u64 {
     let client = cluster::open(&rig.config, Side::Old).await;
     let returning = |text: &str| if captured { format!(" RETURNING {text}") } else { String::new() };
     let capture = |table: &str, key: &str| returning(&format!("pgduet.capture({table}.tableoid, {table}.{key}::text)"));
-    let row = "pgduet.capture_row(history.tableoid, history.tid::text, history.bid::text, history.aid::text, history.delta::text, \
-        (pg_catalog.to_json(history.mtime) OPERATOR(pg_catalog.#>>) '{}'), history.filler::text)";
+    let row = "pgduet.capture_row(history.tableoid, history.aid::text, history.bid::text, history.delta::text, history.filler::text, \
+        (pg_catalog.to_json(history.mtime) OPERATOR(pg_catalog.#>>) '{}'), history.tid::text)";
     let texts = [
         format!("UPDATE accounts SET balance = balance + 1 WHERE id = $1{}", capture("accounts", "id")),
         "SELECT balance FROM accounts WHERE id = $1".into(),

@@ -8,3 +8,12 @@ CREATE TABLE partitions_high PARTITION OF partitions_rest FOR VALUES FROM (100) 
 CREATE TABLE partitions_bare (id int, v int) PARTITION BY HASH (id);
 CREATE TABLE partitions_bare_0 PARTITION OF partitions_bare FOR VALUES WITH (MODULUS 2, REMAINDER 0);
 CREATE TABLE partitions_bare_1 PARTITION OF partitions_bare FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+CREATE TABLE partitions_turned (a int, b int, c text) PARTITION BY RANGE (a);
+CREATE TABLE partitions_turned_low (c text, b int, gone int, a int);
+ALTER TABLE partitions_turned_low DROP COLUMN gone;
+ALTER TABLE partitions_turned ATTACH PARTITION partitions_turned_low FOR VALUES FROM (0) TO (100);
+CREATE TABLE partitions_heard (b int, a int) PARTITION BY RANGE (a);
+CREATE TABLE partitions_heard_low (a int, b int);
+ALTER TABLE partitions_heard ATTACH PARTITION partitions_heard_low FOR VALUES FROM (0) TO (100);
+CREATE FUNCTION partitions_hear() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TRIGGER partitions_hear AFTER INSERT ON partitions_heard FOR EACH ROW EXECUTE FUNCTION partitions_hear();

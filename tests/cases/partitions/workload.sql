@@ -11,6 +11,12 @@ INSERT INTO partitions VALUES (2000, 'asia', 5);
 INSERT INTO partitions_bare VALUES (11, 1), (12, 2), (12, 2);
 UPDATE partitions_bare SET id = id + 1;
 DELETE FROM partitions_bare WHERE id = 5;
+-- Without a key, and with its columns in another order than its parent.
+INSERT INTO partitions_turned VALUES (1, 2, 'through the parent');
+INSERT INTO partitions_turned_low VALUES ('by itself', 4, 3), (NULL, 6, 5);
+INSERT INTO partitions_heard VALUES (2, 1);
+INSERT INTO partitions_heard_low VALUES (3, 4);
+UPDATE partitions_turned SET b = 7 WHERE a = 3;
 TRUNCATE partitions_low;
 ALTER TABLE partitions DETACH PARTITION partitions_eu;
 INSERT INTO partitions_eu VALUES (400, 'eu', 1);
