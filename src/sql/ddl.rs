@@ -61,7 +61,7 @@ pub fn ddl(text: &[u8], temporary: &HashSet<String>) -> Ddl {
 /// What EXPLAIN explains, if that creates something.
 pub fn explained(text: &[u8]) -> &[u8] {
     let mut cursor = Cursor::new(text, Backslash::Plain);
-    while !cursor.at_end() && !(cursor.depth == 0 && cursor.is("create")) {
+    while !(cursor.at_end() || cursor.depth == 0 && cursor.is("create")) {
         cursor.bump();
     }
     text.get(cursor.token.start..).unwrap_or_default()

@@ -134,7 +134,7 @@ impl Reader<'_> {
     }
 
     fn skip_to(&mut self, word: &str) {
-        while !self.cursor.at_end() && !(self.cursor.depth == 0 && self.cursor.is(word)) {
+        while !(self.cursor.at_end() || self.cursor.depth == 0 && self.cursor.is(word)) {
             self.cursor.bump();
         }
         self.cursor.bump();
