@@ -269,6 +269,9 @@ fn ends_transactions(statement: &Statement, text: &[u8]) -> bool {
 fn write(statement: &Statement, policy: &Policy, names: &Names) -> Action {
     let catalog = policy.catalog.get(policy.primary());
     let (mut insertions, mut by_triggers) = (Vec::new(), false);
+    if statement.dml.iter().any(|dml| dml.unfinished) {
+        return rows("the statement is not finished");
+    }
     for dml in &statement.dml {
         match find(&dml.target, catalog, names) {
             Found::Temporary => continue,

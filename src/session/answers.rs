@@ -8,6 +8,7 @@ use bytes::{Buf, BytesMut};
 use super::batch::{After, Answered, Batch, Outcome, Run, Voice};
 use super::owed;
 use super::peer::MAX_BACKEND_MESSAGE;
+use super::statements::Void;
 use super::tally::Class;
 use super::transaction::{Control, Status, Touches};
 use super::{End, Session, Withheld};
@@ -150,8 +151,8 @@ impl Session {
         if refused {
             self.fail_batch(side);
         }
-        for (name, former) in undone {
-            self.statements.undo(&name, former);
+        for (change, void) in undone {
+            self.statements.undo(change, void);
         }
         if let Some(run) = done {
             self.remember(run.after);
@@ -201,8 +202,8 @@ impl Session {
         let status = frame.last().copied().and_then(Status::from_byte).ok_or(End::Backend(side))?;
         let Some(mut batch) = peer.batches.pop_front() else { return Ok(Taken::Frame) };
         let calm = peer.batches.is_empty();
-        for (name, former) in batch.unanswered_parses() {
-            self.statements.undo(&name, former);
+        for (change, void) in batch.unanswered(Void::Skipped) {
+            self.statements.undo(change, void);
         }
         if let Some(replay) = batch.take_replay_if_failed() {
             self.fall_back(side, &batch, &replay);

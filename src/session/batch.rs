@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use super::look::{self, Own};
 use super::read::Read;
 use super::resolved::Resolved;
-use super::statements::Prepared;
+use super::statements::{Change, Prepared, Void};
 use super::tally::Class;
 use super::told::{self, Question};
 use super::transaction::{Control, Footprint, Touches};
@@ -78,19 +78,17 @@ pub enum After {
 /// The next answer of a batch.
 #[derive(Debug)]
 pub enum Step {
-    /// `undo`: what to put back under that name if it fails.
-    Parse {
-        name: Vec<u8>,
-        undo: Option<Rc<Prepared>>,
-    },
+    Parse(Change),
     /// pgduet's own, of a statement of the client's, which must not see its answer. If it fails, that side has the statement no more.
     ParseAnew {
         statement: Rc<Prepared>,
         side: Side,
     },
     Bind,
+    /// `undo`: of one of the client's statements.
     Close {
         injected: bool,
+        undo: Option<Change>,
     },
     /// `tells`: the client knows the shape of this read's answer from here on.
     Describe {
@@ -192,12 +190,12 @@ pub struct Answered {
     pub outcome: Outcome,
     /// The statement that it ended, with success.
     pub done: Option<Run>,
-    /// Names whose Parse has failed, with what stood under them before.
+    /// What has come to nothing.
     pub undone: Undone,
 }
 
-/// Names of statements, the newest first, with what stood under each before.
-pub type Undone = Vec<(Vec<u8>, Option<Rc<Prepared>>)>;
+/// Changes that have come to nothing, the newest first.
+pub type Undone = Vec<(Change, Void)>;
 
 impl Outcome {
     pub fn alone(self) -> Answered {
@@ -368,7 +366,9 @@ impl Batch {
 
     fn pop_small(&mut self) -> Answered {
         match self.steps.pop_front() {
-            Some(Step::ParseAnew { .. } | Step::Close { injected: true } | Step::Shape { .. }) => Outcome::Drop.alone(),
+            Some(Step::ParseAnew { .. } | Step::Close { injected: true, .. } | Step::Shape { .. }) => {
+                Outcome::Drop.alone()
+            }
             _ => Outcome::Pass.alone(),
         }
     }
@@ -447,7 +447,7 @@ impl Batch {
         self.held.clear();
         self.shape.clear();
         let own = matches!(self.steps.front(), Some(Step::Own(own)) if *own != Own::Query) && !self.is_misspelt(frame);
-        let undone = self.unanswered_parses();
+        let undone = self.unanswered(Void::Failed);
         if own && let Some(plain) = without_origin(frame) {
             out.extend_from_slice(&plain);
             return Answered { outcome: Outcome::Replace, done: None, undone };
@@ -471,10 +471,12 @@ impl Batch {
         self.rewritten.as_ref().zip(position).is_some_and(|(r, position)| r.is_the_clients(position))
     }
 
-    /// Takes the steps that will not be answered any more, and says which names they leave as they were.
-    pub fn unanswered_parses(&mut self) -> Undone {
-        let parses = self.steps.drain(..).filter_map(|step| match step {
-            Step::Parse { name, undo } => Some((name, undo)),
+    /// Takes the steps that will not be answered any more, and says what they would have changed. `first`: what became of the first of them.
+    pub fn unanswered(&mut self, first: Void) -> Undone {
+        let void = |at| if at == 0 { first } else { Void::Skipped };
+        let changes = self.steps.drain(..).enumerate().filter_map(|(at, step)| match step {
+            Step::Parse(change) => Some((change, void(at))),
+            Step::Close { undo, .. } => undo.map(|change| (change, void(at))),
             Step::ParseAnew { statement, side } => {
                 statement.set_there(side, None);
                 None
@@ -482,7 +484,7 @@ impl Batch {
             _ => None,
         });
         // The first of a name says what stood there before the batch, so it has to come last.
-        parses.collect::<Vec<_>>().into_iter().rev().collect()
+        changes.collect::<Vec<_>>().into_iter().rev().collect()
     }
 }
 

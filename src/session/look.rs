@@ -112,7 +112,7 @@ pub fn put(out: &mut BytesMut, sql: &[u8]) {
     Writer::parse(out, NAME, sql, &[0, 0]);
     put_bind(out, NAME, NAME);
     Writer::execute(out, NAME, 0);
-    Writer::begin(out, front::CLOSE).u8(b'P').cstr(NAME).end();
+    Writer::close_portal(out, NAME);
     Writer::close_statement(out, NAME);
 }
 

@@ -90,10 +90,19 @@ impl Session {
         match look.copies_in {
             true => self.look_after_copy(look),
             false => {
+                self.close_unnamed_portal();
                 self.look_after(look);
                 self.send_sync(self.active);
             }
         }
+    }
+
+    /// A simple query leaves none behind.
+    fn close_unnamed_portal(&mut self) {
+        if let Some(peer) = self.peers.get_mut(self.active) {
+            Writer::close_portal(&mut peer.channel.outbound, b"");
+        }
+        self.step(Step::Own(Own::Small));
     }
 
     /// The first look, in front of a statement's Execute.

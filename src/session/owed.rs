@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::batch::{Batch, Ending, Undone};
+use super::statements::Void;
 
 /// Expects the answer to a simple query, which may follow messages of the extended protocol without a Sync.
 pub fn expect_query(batches: &mut VecDeque<Batch>, query: Batch) {
@@ -25,12 +26,12 @@ pub fn copies_in(batches: &mut VecDeque<Batch>) {
 }
 
 /// A message of the extended protocol has failed: what was sent behind it, up to the next Sync, will not be answered.
-/// Returns the names that are left as they were.
+/// Returns what would have been changed.
 pub fn skip_to_sync(batches: &mut VecDeque<Batch>) -> Undone {
     let mut undone = Undone::new();
     while batches.front().is_some_and(|b| b.failed && b.is_open()) {
         let Some(mut skipped) = batches.remove(1) else { break };
-        undone.splice(0..0, skipped.unanswered_parses());
+        undone.splice(0..0, skipped.unanswered(Void::Skipped));
         if let (Some(front), false) = (batches.front_mut(), matches!(skipped.ending, Ending::Query { .. })) {
             front.ending = skipped.ending;
         }
@@ -43,7 +44,7 @@ mod tests {
     use std::rc::Rc;
 
     use super::super::batch::{Care, Step};
-    use super::super::statements::Prepared;
+    use super::super::statements::{Prepared, Statements};
     use super::super::tally::Class;
     use super::*;
 
@@ -69,8 +70,8 @@ mod tests {
     #[test]
     fn what_follows_a_failed_message_is_skipped_up_to_the_next_sync() {
         let mut skipped = batch(Ending::Sync, 1);
-        let undo = Some(Rc::new(Prepared::new(b"s", b"SELECT 1", b"\0\0")));
-        skipped.steps.push_back(Step::Parse { name: b"s".to_vec(), undo });
+        let parse = Statements::default().put(Rc::new(Prepared::new(b"s", b"SELECT 1", b"\0\0")));
+        skipped.steps.push_back(Step::Parse(parse));
         let mut batches = VecDeque::from([
             batch(Ending::Open, 0),
             batch(Ending::Query { steps: 1 }, 1),

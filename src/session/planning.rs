@@ -10,7 +10,7 @@ use super::owed;
 use super::requests::Took;
 use super::resolved::Resolved;
 use super::tally::Class;
-use super::transaction::Control;
+use super::transaction::{Control, Status};
 use super::{End, Session};
 use crate::routing::Policy;
 use crate::wire::{HEADER, Header, Writer, front};
@@ -99,7 +99,9 @@ impl Session {
         let sql = frame.get(HEADER..header.len - 1).unwrap_or_default();
         let side = choice.map_or(policy.primary(), |c| c.side);
         let on_primary = side == policy.primary();
-        let look = self.look_around(&resolved).filter(|_| on_primary);
+        // In a failed transaction nothing is run, and PostgreSQL says so of the query that it is.
+        let refused = self.transaction.status == Status::Failed && !self.owes(self.active);
+        let look = self.look_around(&resolved).filter(|_| on_primary && !refused);
         if let Some(look) = look.filter(|look| !look.inline && !self.has_open_batch()) {
             self.send_looked_around(policy, &resolved, look, sql);
             return Ok(Took::It);

@@ -93,8 +93,8 @@ impl Session {
         }
         self.captures_statements |= *text != *prepared.sql;
         prepared.set_there(side, Some(text));
-        let undo = self.statements.put(Rc::clone(&prepared));
-        self.step(Step::Parse { name: parse.name.to_vec(), undo });
+        let change = self.statements.put(prepared);
+        self.step(Step::Parse(change));
     }
 
     /// The text that a statement has to have on a side: the client's own on the secondary, the captured one on the primary.
@@ -117,7 +117,7 @@ impl Session {
         let Some(peer) = self.peers.get_mut(side) else { return };
         if !prepared.name.is_empty() {
             Writer::close_statement(&mut peer.channel.outbound, &prepared.name);
-            self.step(Step::Close { injected: true });
+            self.step(Step::Close { injected: true, undo: None });
         }
         if let Some(peer) = self.peers.get_mut(side) {
             let types = types_for(policy, side, &prepared.types);
@@ -209,7 +209,7 @@ impl Session {
         // The client's last simple query has destroyed it, on the other side perhaps.
         if let Some(peer) = self.peers.get_mut(self.active) {
             Writer::close_statement(&mut peer.channel.outbound, b"");
-            self.step(Step::Close { injected: true });
+            self.step(Step::Close { injected: true, undo: None });
         }
     }
 
@@ -237,14 +237,15 @@ impl Session {
     }
 
     fn send_close(&mut self, what: CloseOrDescribe<'_>, frame: &[u8]) {
-        match what {
-            CloseOrDescribe::Statement(name) => {
-                self.statements.remove(name);
+        let undo = match what {
+            CloseOrDescribe::Statement(name) => Some(self.statements.close(name)),
+            CloseOrDescribe::Portal(name) => {
+                self.statements.close_portal(name);
+                None
             }
-            CloseOrDescribe::Portal(name) => self.statements.close_portal(name),
-        }
+        };
         self.put(frame);
-        self.step(Step::Close { injected: false });
+        self.step(Step::Close { injected: false, undo });
     }
 
     fn send_execute(&mut self, policy: &Arc<Policy>, frame: &[u8]) -> Option<()> {

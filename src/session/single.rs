@@ -25,6 +25,10 @@ impl Session {
             match header.tag {
                 front::PARSE => {
                     let parse = Parse::read(frame)?;
+                    // The name is taken: the primary says so, the secondary may not know it.
+                    if !parse.name.is_empty() && self.statements.get(parse.name).is_some() {
+                        return None;
+                    }
                     parsed = Some(Rc::new(Prepared::new(parse.name, parse.sql, parse.types)));
                 }
                 front::BIND if single.is_none() => {

@@ -37,6 +37,25 @@ pub struct Prepared {
     told: OnceCell<Shape>,
     /// Why its reads stay on the primary, under the policy of that generation.
     stays: Cell<Option<(u64, Why)>>,
+    /// Its Parse has come to nothing: what stands under its name instead.
+    instead: OnceCell<Option<Rc<Prepared>>>,
+}
+
+/// What a message does to the statement under a name, for as long as it may come to nothing.
+#[derive(Debug)]
+pub struct Change {
+    name: Vec<u8>,
+    /// Stands there if the message succeeds; nothing, if that is a Close.
+    now: Option<Rc<Prepared>>,
+    before: Option<Rc<Prepared>>,
+}
+
+/// How a message has come to nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Void {
+    Failed,
+    /// Another has failed before it.
+    Skipped,
 }
 
 impl Prepared {
@@ -49,7 +68,16 @@ impl Prepared {
             resolved: RefCell::new(None),
             told: OnceCell::new(),
             stays: Cell::new(None),
+            instead: OnceCell::new(),
         }
+    }
+
+    /// The statement, unless it came to nothing.
+    fn standing(mut self: Rc<Self>) -> Option<Rc<Self>> {
+        while let Some(instead) = self.instead.get() {
+            self = Rc::clone(instead.as_ref()?);
+        }
+        Some(self)
     }
 
     /// What it means under the policy of this generation; `resolve` is asked once per generation.
@@ -120,21 +148,36 @@ impl Statements {
         self.statement_bytes + self.portal_bytes
     }
 
-    /// Puts a statement under its name; returns the one that stood there.
-    pub fn put(&mut self, statement: Rc<Prepared>) -> Option<Rc<Prepared>> {
+    /// Puts a statement under its name.
+    pub fn put(&mut self, statement: Rc<Prepared>) -> Change {
         self.statement_bytes += statement.size();
-        let former = self.by_name.insert(statement.name.clone(), statement);
-        self.statement_bytes -= former.as_ref().map_or(0, |former| former.size());
-        former
+        let name = statement.name.clone();
+        let before = self.by_name.insert(name.clone(), Rc::clone(&statement));
+        self.statement_bytes -= before.as_ref().map_or(0, |before| before.size());
+        Change { name, now: Some(statement), before }
     }
 
-    /// Takes back a [`Statements::put`] whose Parse failed.
-    /// A Parse of the unnamed one destroys its former before it fails.
-    pub fn undo(&mut self, name: &[u8], former: Option<Rc<Prepared>>) {
-        match former.filter(|_| !name.is_empty()) {
-            Some(former) => self.put(former),
-            None => self.remove(name),
+    pub fn close(&mut self, name: &[u8]) -> Change {
+        Change { name: name.to_vec(), now: None, before: self.remove(name) }
+    }
+
+    /// Takes a change back, unless a message that was sent behind it has made another one meanwhile.
+    pub fn undo(&mut self, Change { name, now, before }: Change, void: Void) {
+        // A Parse of the unnamed one destroys its former before it fails.
+        let destroyed = name.is_empty() && void == Void::Failed;
+        let before = before.filter(|_| !destroyed).and_then(Prepared::standing);
+        if let Some(now) = &now {
+            let _ = now.instead.set(before.clone());
+        }
+        let is_last = match (&now, self.by_name.get(&name)) {
+            (Some(now), Some(there)) => Rc::ptr_eq(now, there),
+            (now, there) => now.is_none() && there.is_none(),
         };
+        match before.filter(|_| is_last) {
+            Some(before) => drop(self.put(before)),
+            None if is_last => drop(self.remove(&name)),
+            None => {}
+        }
     }
 
     pub fn remove(&mut self, name: &[u8]) -> Option<Rc<Prepared>> {
@@ -212,11 +255,11 @@ mod tests {
     fn what_is_kept_is_counted_and_uncounted() {
         let mut statements = Statements::default();
         let prepared = |name: &[u8], sql: &[u8]| Rc::new(Prepared::new(name, sql, &[0, 0]));
-        assert!(statements.put(prepared(b"a", b"SELECT 1")).is_none());
+        let first = statements.put(prepared(b"a", b"SELECT 1"));
         let one = statements.bytes();
-        let former = statements.put(prepared(b"a", b"SELECT 1, 2, 3"));
+        let second = statements.put(prepared(b"a", b"SELECT 1, 2, 3"));
         assert!(statements.bytes() > one && statements.bytes() < 2 * one);
-        statements.undo(b"a", former);
+        statements.undo(second, Void::Failed);
         assert_eq!(statements.bytes(), one);
         statements.bind(b"p", prepared(b"a", b""));
         statements.bind(b"p", prepared(b"a", b""));
@@ -226,11 +269,64 @@ mod tests {
         assert!(statements.bytes() > one);
         statements.close_portals();
         assert_eq!(statements.bytes(), one);
-        statements.undo(b"a", None);
+        statements.undo(first, Void::Failed);
         statements.remove(b"a");
         assert_eq!(statements.bytes(), 0);
         statements.put(prepared(b"", b"SELECT 1"));
         statements.clear();
         assert_eq!(statements.bytes(), 0);
+    }
+
+    fn prepared(name: &[u8], sql: &[u8]) -> Rc<Prepared> {
+        Rc::new(Prepared::new(name, sql, &[0, 0]))
+    }
+
+    fn text(statements: &Statements, name: &[u8]) -> Option<String> {
+        statements.get(name).map(|there| String::from_utf8_lossy(&there.sql).into_owned())
+    }
+
+    #[test]
+    fn what_a_later_batch_has_prepared_stays_when_an_earlier_one_fails() {
+        for name in [&b"s"[..], b""] {
+            let mut statements = Statements::default();
+            let failed = statements.put(prepared(name, b"SELECT nowhere"));
+            statements.put(prepared(name, b"SELECT 1"));
+            statements.undo(failed, Void::Failed);
+            assert_eq!(text(&statements, name).as_deref(), Some("SELECT 1"));
+        }
+    }
+
+    #[test]
+    fn what_never_was_is_not_put_back() {
+        let mut statements = Statements::default();
+        let stands = statements.put(prepared(b"s", b"SELECT 1"));
+        let first = statements.put(prepared(b"s", b"SELECT 2"));
+        let second = statements.put(prepared(b"s", b"SELECT 3"));
+        statements.undo(first, Void::Failed);
+        statements.undo(second, Void::Failed);
+        assert_eq!(text(&statements, b"s").as_deref(), Some("SELECT 1"));
+        statements.undo(stands, Void::Skipped);
+        assert_eq!(text(&statements, b"s"), None);
+    }
+
+    #[test]
+    fn a_close_that_was_skipped_has_closed_nothing() {
+        let mut statements = Statements::default();
+        statements.put(prepared(b"s", b"SELECT 1"));
+        let close = statements.close(b"s");
+        assert_eq!(text(&statements, b"s"), None);
+        statements.undo(close, Void::Skipped);
+        assert_eq!(text(&statements, b"s").as_deref(), Some("SELECT 1"));
+    }
+
+    #[test]
+    fn a_skipped_parse_leaves_the_unnamed_statement_and_a_failed_one_does_not() {
+        for (void, left) in [(Void::Skipped, Some("SELECT 1")), (Void::Failed, None)] {
+            let mut statements = Statements::default();
+            statements.put(prepared(b"", b"SELECT 1"));
+            let parse = statements.put(prepared(b"", b"SELECT 2"));
+            statements.undo(parse, void);
+            assert_eq!(text(&statements, b"").as_deref(), left);
+        }
     }
 }

@@ -46,6 +46,8 @@ pub struct Dml {
     pub inner: bool,
     /// For inner statements with a RETURNING list: the item that can carry a call along.
     pub carrier: Option<Carrier>,
+    /// It ends where no statement can: PostgreSQL refuses it, and is to do so at the client's own last word.
+    pub unfinished: bool,
 }
 
 /// An item of a RETURNING list whose value, name and type stay the same with a call wrapped around it.
@@ -82,9 +84,11 @@ impl Scanner<'_> {
 
     /// Takes a write from its verb to its end.
     pub(super) fn dml(&mut self, verb: Verb, inner: bool) {
+        let floor = self.cursor.depth;
         match self.target(verb, inner) {
             Some(mut dml) => {
                 self.clauses(&mut dml);
+                dml.unfinished = self.is_unfinished(floor);
                 dml.insert_at = self.cursor.prev.end;
                 dml.returning = dml.returning.map(|_| dml.insert_at);
                 self.facts.dml.push(dml);
@@ -133,7 +137,20 @@ impl Scanner<'_> {
             joined: false,
             inner,
             carrier: None,
+            unfinished: false,
         })
+    }
+
+    fn is_unfinished(&self, floor: usize) -> bool {
+        const AWAIT_MORE: [&str; 8] = ["where", "and", "or", "not", "from", "using", "in", "returning"];
+        let cursor = &self.cursor;
+        let awaits_more = match cursor.prev.kind {
+            TokenKind::Comma | TokenKind::Dot | TokenKind::Cast => true,
+            TokenKind::Operator => cursor.prev.of(cursor.text) != b"*",
+            TokenKind::Word => AWAIT_MORE.iter().any(|word| cursor.prev_is(word)),
+            _ => false,
+        };
+        awaits_more || cursor.depth > floor
     }
 
     /// `AS a` anywhere; a bare `a` for all but INSERT. The outer `None` is a name that cannot be read.
@@ -466,5 +483,30 @@ mod tests {
         }
         assert_eq!(write("with x as (delete from t using u returning *) select 1").carrier, None);
         assert_eq!(write("delete from t returning id").carrier, None, "a top-level column is stripped");
+    }
+
+    #[test]
+    fn what_ends_where_no_statement_can_is_not_finished() {
+        for text in [
+            "DELETE FROM t WHERE",
+            "UPDATE t SET a = 1 WHERE id =",
+            "UPDATE t SET a = 1 WHERE id = 1 RETURNING",
+            "UPDATE t SET a = 1, b = 2 WHERE a = 1 AND -- more",
+            "INSERT INTO t VALUES (1, 2",
+            "INSERT INTO t VALUES (1, 2),",
+            "DELETE FROM t WHERE id = 1::",
+        ] {
+            assert!(writes(text).iter().all(|dml| dml.unfinished), "{text}");
+        }
+        for text in [
+            "DELETE FROM t *",
+            "DELETE FROM t RETURNING *",
+            "DELETE FROM t USING u WHERE t.id = u.id RETURNING u.*;",
+            "INSERT INTO t VALUES (1, 2)",
+            "INSERT INTO t DEFAULT VALUES",
+            "UPDATE t SET a = b[1] WHERE a IS NOT NULL",
+        ] {
+            assert!(!write(text).unfinished, "{text}");
+        }
     }
 }
