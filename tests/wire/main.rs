@@ -8,6 +8,7 @@ mod back;
 mod carried;
 mod front;
 mod pressure;
+mod random;
 mod script;
 #[path = "../support/mod.rs"]
 mod support;
@@ -23,7 +24,7 @@ use talk::{Server, Transcript, hold};
 
 const SCHEMA: &str = include_str!("schema.sql");
 /// A role that the client may take on, and that may do little.
-const ROLES: &str = "CREATE ROLE reader; GRANT reader TO app; GRANT SELECT ON item TO reader";
+const ROLES: &str = "CREATE ROLE reader; GRANT reader TO app";
 /// What `new` calls by other numbers than `old`, as two real databases do.
 const RENUMBERED: &str = "DROP TABLE feeling; DROP TYPE mood; CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy'); \
     CREATE TABLE feeling (id integer PRIMARY KEY, m mood, p positive, ms mood[]); \
@@ -73,12 +74,18 @@ struct Pair {
 
 impl Pair {
     fn start(settings: &str) -> Pair {
-        let duo = Duo::start_with(SCHEMA, settings);
+        Pair::of(SCHEMA, RENUMBERED, "GRANT SELECT ON item TO reader", settings)
+    }
+
+    /// `renumbered` is run on `new` alone, `grants` on all.
+    fn of(schema: &str, renumbered: &str, grants: &str, settings: &str) -> Pair {
+        let duo = Duo::start_with(schema, settings);
         let bare = Cluster::start(&duo.binaries, Options::quick("old")).unwrap_or_else(fail("a server"));
-        psql(&duo.binaries, &bare.url("app", "app"), SCHEMA).unwrap_or_else(fail("the schema"));
-        psql(&duo.binaries, &duo.new.url("app", "app"), RENUMBERED).unwrap_or_else(fail("other numbers"));
+        psql(&duo.binaries, &bare.url("app", "app"), schema).unwrap_or_else(fail("the schema"));
+        psql(&duo.binaries, &duo.new.url("app", "app"), renumbered).unwrap_or_else(fail("other numbers"));
         for cluster in [&duo.old, &duo.new, &bare] {
-            cluster.sql("app", ROLES).unwrap_or_else(fail("the roles"));
+            cluster.sql("app", ROLES).unwrap_or_else(fail("the role"));
+            cluster.sql("app", grants).unwrap_or_else(fail("its rights"));
         }
         Pair { duo, bare }
     }

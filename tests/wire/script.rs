@@ -12,6 +12,7 @@
 //!
 //! The messages are those of `front.rs`.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug)]
@@ -20,13 +21,13 @@ pub struct File {
     pub exchanges: Vec<Exchange>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Exchange {
     pub name: String,
     pub steps: Vec<Step>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Step {
     /// Of the file, from 0.
     pub line: usize,
@@ -34,7 +35,7 @@ pub struct Step {
     pub what: What,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum What {
     Startup(String),
     Send(String),
@@ -94,6 +95,23 @@ impl Exchange {
             _ => What::Send(text.to_owned()),
         };
         self.steps.push(Step { line, connection, what });
+    }
+}
+
+/// The text form again; without the record, which only a file has.
+impl fmt::Display for Exchange {
+    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        writeln!(out, "## {}", self.name)?;
+        for step in &self.steps {
+            let connection = if step.connection == 1 { String::new() } else { format!("{}: ", step.connection) };
+            match &step.what {
+                What::Startup(text) => writeln!(out, "{connection}startup {text}")?,
+                What::Send(text) => writeln!(out, "{connection}{}", text.replace('\n', "\n  "))?,
+                What::Until { message, .. } => writeln!(out, "{connection}until {message}")?,
+                What::Phase(phase) => writeln!(out, "phase {phase}")?,
+            }
+        }
+        Ok(())
     }
 }
 

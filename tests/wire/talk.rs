@@ -11,9 +11,15 @@ use super::script::{Exchange, What};
 
 /// A server that says nothing for so long will not.
 const SILENCE: Duration = Duration::from_secs(10);
+/// A server that says nothing for so long is taken to be done. If it was not, what comes later is read by the next `until`.
+const PAUSE: Duration = Duration::from_millis(50);
+/// `until quiet`: a message that can be waited for is only found by holding the exchange ([`settle`]).
+pub const QUIET: &str = "quiet";
+
+const SILENT: &str = "silence";
 
 /// What came back.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Transcript {
     pub lines: Vec<String>,
     /// For each `until`: its line in the file, and the types of what was read.
@@ -25,6 +31,33 @@ pub struct Server<'a> {
     pub database: &'a str,
     /// Changes the proxy's phase.
     pub phase: &'a dyn Fn(&str),
+}
+
+/// The exchange with a message in the place of every `quiet`, as `server` answers.
+pub fn settle(exchange: &Exchange, server: &Server) -> (Exchange, Transcript) {
+    let transcript = hold(exchange, server);
+    let mut settled = exchange.clone();
+    settled.steps.retain_mut(|step| match &mut step.what {
+        What::Until { message, .. } if message == QUIET => {
+            let letters = transcript.letters.iter().find(|(line, _)| *line == step.line).map(|(_, letters)| letters);
+            letters.and_then(|letters| last_of(letters)).map(|last| *message = last).is_some()
+        }
+        _ => true,
+    });
+    (settled, transcript)
+}
+
+/// What to wait for to read as many messages as `letters` tell of.
+fn last_of(letters: &str) -> Option<String> {
+    let runs: Vec<_> = letters.split(' ').filter_map(|run| Some((run.chars().next()?, times(run)))).collect();
+    let (last, _) = runs.last()?;
+    let count: usize = runs.iter().filter(|(letter, _)| letter == last).map(|(_, times)| times).sum();
+    let name = if *last == '.' { "close" } else { back::name(u8::try_from(*last).ok()?) };
+    Some(if count == 1 { name.to_owned() } else { format!("{name}*{count}") })
+}
+
+fn times(run: &str) -> usize {
+    run.split_once('*').and_then(|(_, times)| times.parse().ok()).unwrap_or(1)
 }
 
 pub fn hold(exchange: &Exchange, server: &Server) -> Transcript {
@@ -54,7 +87,7 @@ pub fn hold(exchange: &Exchange, server: &Server) -> Transcript {
     transcript
 }
 
-struct Talk {
+pub struct Talk {
     socket: TcpStream,
     waiting: Vec<u8>,
     arrived: Vec<u8>,
@@ -62,9 +95,8 @@ struct Talk {
 }
 
 impl Talk {
-    fn open(server: &Server, text: &str) -> (Talk, Vec<String>) {
+    pub fn open(server: &Server, text: &str) -> (Talk, Vec<String>) {
         let socket = TcpStream::connect(("127.0.0.1", server.port)).expect("a connection");
-        socket.set_read_timeout(Some(SILENCE)).expect("a timeout");
         socket.set_nodelay(true).expect("no delay");
         let mut parameters: Vec<(String, String)> =
             vec![("user".into(), "app".into()), ("database".into(), server.database.into())];
@@ -87,7 +119,13 @@ impl Talk {
         (talk, lines)
     }
 
-    /// `ReadyForQuery`, `ReadyForQuery*3`, `close`.
+    /// One query of the simple protocol, and all of its answer.
+    pub fn query(&mut self, sql: &str) -> Vec<String> {
+        self.waiting.extend(front::encode(&format!("Query {sql}")));
+        self.until("ReadyForQuery").0
+    }
+
+    /// `ReadyForQuery`, `ReadyForQuery*3`, `close`, `quiet`.
     fn until(&mut self, message: &str) -> (Vec<String>, String) {
         // A server that has closed says so when it is read from.
         let _ = self.socket.write_all(&self.waiting);
@@ -95,9 +133,12 @@ impl Talk {
         let (name, times) = message.split_once('*').unwrap_or((message, "1"));
         let mut times: usize = times.parse().expect("a number");
         let (mut lines, mut letters) = (vec![], Letters::default());
+        let patience = if message == QUIET { PAUSE } else { SILENCE };
+        self.socket.set_read_timeout(Some(patience)).expect("a timeout");
         while times > 0 {
             let frame = match self.frame() {
                 Ok(frame) => frame,
+                Err(SILENT) if message == QUIET => break,
                 Err(end) => {
                     lines.push(end.to_owned());
                     letters.add('.');
@@ -125,7 +166,7 @@ impl Talk {
                 Ok(0) => return Err("closed"),
                 Ok(n) => self.arrived.extend_from_slice(&buffer[..n]),
                 Err(e) if e.kind() == ErrorKind::ConnectionReset => return Err("closed"),
-                Err(_) => return Err("silence"),
+                Err(_) => return Err(SILENT),
             }
         }
     }
