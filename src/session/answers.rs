@@ -155,7 +155,7 @@ impl Session {
             self.statements.undo(change, void);
         }
         if let Some(run) = done {
-            self.remember(run.after);
+            self.remember(side, run.after);
         }
         Ok(Taken::Frame)
     }
@@ -183,7 +183,7 @@ impl Session {
         committed
     }
 
-    fn remember(&mut self, after: After) {
+    fn remember(&mut self, side: Side, after: After) {
         match after {
             After::Nothing | After::Control(_) | After::Ddl => {}
             After::ForgetStatements => self.statements.clear(),
@@ -191,6 +191,7 @@ impl Session {
                 self.statements.remove(&name);
             }
             After::RoutingKey(key) => self.routing_key.setting = key,
+            After::Unread(unread) => self.count_unread(side, &unread),
         }
     }
 

@@ -13,6 +13,7 @@ use super::statements::{Change, Prepared, Void};
 use super::tally::Class;
 use super::told::{self, Question};
 use super::transaction::{Control, Footprint, Touches};
+use super::unread::Unread;
 use crate::routing::{Cut, Why};
 use crate::shadow::Line;
 use crate::side::Side;
@@ -73,6 +74,8 @@ pub enum After {
     ForgetStatement(Vec<u8>),
     /// The session's routing key is set, or removed.
     RoutingKey(Option<String>),
+    /// The analysis does not know what it has done.
+    Unread(Unread),
 }
 
 /// The next answer of a batch.

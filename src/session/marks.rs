@@ -2,12 +2,9 @@
 
 use super::Session;
 use super::batch::After;
-use super::resolved::{Mark, Resolved, contains};
+use super::resolved::{Mark, Resolved, UNREADABLE, contains};
 use super::tally::Class;
 use super::transaction::{Control, Status};
-
-/// Shown in the place of a text whose constants cannot be told from its words.
-const UNREADABLE: &[u8] = b"a statement that cannot be read";
 
 impl Session {
     /// Nothing is under way any more: what was changed of the schema is committed, or never will be.
@@ -29,8 +26,9 @@ impl Session {
     /// `elsewhere`: they run on the secondary, where nothing is to be captured.
     pub(super) fn mark(&mut self, resolved: &Resolved, sql: &[u8], elsewhere: bool) {
         for part in &resolved.parts {
-            if let Some(reason) = self.uncaptured(resolved, part).filter(|_| !elsewhere) {
-                let shown = if resolved.readable { sql } else { UNREADABLE };
+            let told_later = matches!(part.after, After::Unread(_));
+            if let Some(reason) = self.uncaptured(resolved, part).filter(|_| !elsewhere && !told_later) {
+                let shown = if resolved.readable { sql } else { UNREADABLE.as_bytes() };
                 self.worker.context.count_uncaptured(part.fingerprint, shown, reason);
             }
             if matches!(part.after, After::Ddl) {

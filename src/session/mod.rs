@@ -41,6 +41,7 @@ mod timeouts;
 mod told;
 mod traces;
 mod transaction;
+mod unread;
 pub mod vigil;
 mod withdrawal;
 
@@ -208,6 +209,7 @@ impl Session {
             Err(_) if self.leaving != Leaving::No => End::ClientLeft,
             Err(end) => end,
         };
+        self.count_unheard();
         Box::pin(self.say_farewell(&end)).await;
         end
     }

@@ -7,6 +7,7 @@ use super::batch::{After, Run};
 use super::look::Look;
 use super::tally::Class;
 use super::transaction::{Control, Footprint, Touches};
+use super::unread::Unread;
 use crate::routing::{Action, Column, Cut, Names, Opaque, Policy, Reading, Traits, Verdicts, Why, column_key, resolve};
 use crate::side::Side;
 use crate::sql::{
@@ -27,6 +28,9 @@ pub enum Mark {
     /// How texts are to be read from here on.
     Reading(Reading),
 }
+
+/// Shown in the place of a text whose constants cannot be told from its words.
+pub const UNREADABLE: &str = "a statement that cannot be read";
 
 /// One statement of a text.
 #[derive(Debug)]
@@ -126,6 +130,9 @@ impl Resolved {
             }
             let calls = called(&action, statement, text, writers);
             let mut part = part(statement, text, names.reading, action, &mut insertions);
+            if let (Kind::Other, Some(reason)) = (&statement.kind, part.uncaptured) {
+                part.after = After::Unread(unread(statement, text, !escapes, reason));
+            }
             if part.mark == Mark::Nothing {
                 part.mark = calls;
             }
@@ -253,6 +260,12 @@ fn part(
         Action::Neutral => {}
     }
     part
+}
+
+fn unread(statement: &Statement, text: &[u8], readable: bool, reason: &'static str) -> Unread {
+    let own = text.get(statement.span.clone()).unwrap_or_default();
+    let shown = if readable { crate::sql::normalised(own).into() } else { UNREADABLE.into() };
+    Unread { fingerprint: statement.fingerprint, shown, reason }
 }
 
 /// A literal is this text's own, a parameter is the same for all of the fingerprint.

@@ -10,4 +10,5 @@ mod orm;
 mod phase;
 mod tpcb;
 mod two_phase;
+mod unread;
 mod values;
