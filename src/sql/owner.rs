@@ -109,6 +109,7 @@ impl Reader<'_> {
             () if self.cursor.is("rule") => self.after("to"),
             () if self.cursor.is("statistics") => self.after("from"),
             () if self.cursor.is("view") => self.sources(),
+            () if self.cursor.is("function") => self.returned(),
             () => Vec::new(),
         }
     }
@@ -159,6 +160,13 @@ impl Reader<'_> {
                 return names;
             }
         }
+    }
+
+    /// A function that returns rows of a temporary relation goes with it.
+    fn returned(&mut self) -> Vec<(Name, Range<usize>)> {
+        self.skip_to("returns");
+        self.cursor.take("setof");
+        self.list().into_iter().take(1).collect()
     }
 
     /// What a view reads: one that reads a temporary relation is temporary itself.
@@ -213,6 +221,7 @@ mod tests {
             "grant select on table z to somebody",
             "create table pg_temp.other (a int)",
             "drop function pg_temp_3.f()",
+            "create or replace function f(int) returns setof z language sql as 'select * from z'",
         ] {
             assert_eq!(of(text), Owner::Session, "{text}");
         }
