@@ -6,12 +6,12 @@ use std::time::Instant;
 use bytes::{Buf, BytesMut};
 
 use super::batch::{After, Answered, Batch, Outcome, Run, Voice};
-use super::owed;
 use super::peer::MAX_BACKEND_MESSAGE;
 use super::statements::Void;
 use super::tally::Class;
 use super::transaction::{Control, Status, Touches};
 use super::{End, Session, Withheld};
+use super::{owed, passed};
 use crate::catalog::twins::Twins;
 use crate::failpoint;
 use crate::routing::{Ack, Choice, Why};
@@ -206,6 +206,9 @@ impl Session {
         for (change, void) in batch.unanswered(Void::Skipped) {
             self.statements.undo(change, void);
         }
+        let (undone, forgotten) = std::mem::take(&mut batch.passed).end(batch.failed);
+        undone.into_iter().for_each(|change| self.statements.undo(change, passed::VOID));
+        forgotten.into_iter().for_each(|after| self.remember(side, after));
         if let Some(replay) = batch.take_replay_if_failed() {
             self.fall_back(side, &batch, &replay);
             return Ok(Taken::Frame);

@@ -7,6 +7,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 
 use super::look::{self, Own};
+use super::passed::Passed;
 use super::read::Read;
 use super::resolved::Resolved;
 use super::statements::{Change, Prepared, Void};
@@ -139,6 +140,7 @@ pub struct Batch {
     /// The word of a statement's success, until the look behind it has succeeded as well.
     pub held: BytesMut,
     pub trace: trace::Statement,
+    pub passed: Passed,
 }
 
 /// The message that asks for the ReadyForQuery.
@@ -233,6 +235,7 @@ impl Batch {
             held: BytesMut::new(),
             voice: Voice::Full,
             trace: trace::Statement::default(),
+            passed: Passed::default(),
         }
     }
 
@@ -271,6 +274,7 @@ impl Batch {
     /// Whether a frame of this type may pass without being looked at, even before it has arrived whole.
     pub fn passes(&mut self, tag: u8) -> bool {
         self.failed |= tag == back::ERROR;
+        self.passed.hears(tag);
         let asynchronous = matches!(tag, back::NOTICE | back::NOTIFICATION | back::PARAMETER_STATUS);
         let bulk = matches!(tag, back::COPY_DATA | back::DATA_ROW);
         match tag {

@@ -23,6 +23,7 @@ mod look;
 mod looking;
 mod marks;
 mod owed;
+mod passed;
 mod patience;
 mod peer;
 mod planning;

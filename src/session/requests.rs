@@ -9,13 +9,17 @@ use std::sync::Arc;
 
 use bytes::Buf;
 
-use super::batch::{Batch, Care, Ending};
-use super::statements::Prepared;
+use super::batch::{After, Batch, Care, Ending};
+use super::resolved::forgotten;
+use super::statements::{Change, Prepared};
 use super::tally::Class;
 use super::{BACK_PRESSURE, End, Moved, Session};
 use crate::routing::Policy;
 use crate::side::Side;
-use crate::wire::{CloseOrDescribe, Header, Parse, front};
+use crate::wire::{CloseOrDescribe, HEADER, Header, Parse, front};
+
+/// A text that deallocates statements is no longer: its message in bytes.
+const MAX_FORGETTING: usize = 4096;
 
 /// What became of a request.
 pub(super) enum Took {
@@ -152,9 +156,8 @@ impl Session {
         if named && !whole {
             return Took::NeedsMore;
         }
-        if named {
-            self.note_statement(header);
-        }
+        let Some(forgets) = self.forgets(header, whole) else { return Took::NeedsMore };
+        let change = if named { self.note_statement(header) } else { None };
         // What passes unread may change anything: it is asked for once reads may move.
         if !self.baggage.is_unknown() {
             self.baggage.unsettle();
@@ -171,23 +174,50 @@ impl Session {
             Some(open) if open.is_open() => open.ending = ending,
             _ => peer.batches.push_back(Batch::new(Class::Unread, Care::End, ending)),
         }
+        if let Some(batch) = peer.batches.back_mut().filter(|_| named || !forgets.is_empty()) {
+            if named {
+                batch.passed.sent(change);
+            }
+            batch.passed.forgets(forgets);
+        }
         self.trace_unread(header);
         self.requests.approve(header.len, arrived);
         Took::It
     }
 
-    /// Notes what is prepared, uncaptured, and what is closed.
-    fn note_statement(&mut self, header: Header) {
+    /// What SQL in this message makes the session forget, for the few texts that do; `None`: it has not arrived far enough to tell.
+    fn forgets(&self, header: Header, whole: bool) -> Option<Vec<After>> {
+        if !matches!(header.tag, front::QUERY | front::PARSE) || header.len > MAX_FORGETTING {
+            return Some(Vec::new());
+        }
+        let frame = self.client.inbound.get(self.requests.approved..).unwrap_or_default();
+        let text = match header.tag {
+            front::QUERY => frame.get(HEADER..header.len.min(frame.len())).unwrap_or_default(),
+            _ => Parse::read(frame.get(..header.len).unwrap_or_default()).map_or(&[][..], |parse| parse.sql),
+        };
+        match text.first() {
+            None if !whole => None,
+            Some(b'd' | b'D') if !whole => None,
+            Some(b'd' | b'D') => Some(forgotten(text.strip_suffix(b"\0").unwrap_or(text))),
+            _ => Some(Vec::new()),
+        }
+    }
+
+    /// Notes what is prepared, uncaptured, and what is closed; returns what that does to a name.
+    fn note_statement(&mut self, header: Header) -> Option<Change> {
         let frame = self.client.inbound.get(self.requests.approved..self.requests.approved + header.len);
         let frame = frame.unwrap_or_default();
         if let Some(parse) = Parse::read(frame).filter(|_| header.tag == front::PARSE) {
             let prepared = Prepared::new(parse.name, parse.sql, parse.types);
             prepared.set_there(self.active, Some(Rc::clone(&prepared.sql)));
-            self.statements.put(Rc::new(prepared));
-        } else if let Some(CloseOrDescribe::Statement(name)) = CloseOrDescribe::read(frame)
+            let is_named = !prepared.name.is_empty();
+            return Some(self.statements.put(Rc::new(prepared))).filter(|_| is_named);
+        }
+        if let Some(CloseOrDescribe::Statement(name)) = CloseOrDescribe::read(frame)
             && header.tag == front::CLOSE
         {
-            self.statements.remove(name);
+            return Some(self.statements.close(name)).filter(|_| !name.is_empty());
         }
+        None
     }
 }

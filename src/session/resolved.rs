@@ -299,6 +299,17 @@ fn footprint(statement: &Statement, text: &[u8], action: &Action) -> Footprint {
     }
 }
 
+/// What a text that begins with DEALLOCATE or DISCARD makes the session forget, statement by statement.
+pub fn forgotten(text: &[u8]) -> Vec<After> {
+    let begins = |word: &str| text.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word.as_bytes()));
+    if !begins("deallocate") && !begins("discard") {
+        return Vec::new();
+    }
+    let statements = scan_with(text, Backslash::Plain).statements;
+    let forgets = |after: &After| matches!(after, After::ForgetStatements | After::ForgetStatement(_));
+    statements.iter().map(|statement| after(statement, text)).filter(forgets).collect()
+}
+
 fn after(statement: &Statement, text: &[u8]) -> After {
     let name = |span: &std::ops::Range<usize>| folded(text.get(span.clone()).unwrap_or_default());
     match &statement.kind {

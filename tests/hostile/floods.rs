@@ -110,6 +110,27 @@ fn new_names_without_end_come_to_an_end() {
     }
 }
 
+/// As drivers do that keep their last hundred statements: what SQL deallocates takes no room, in any phase.
+#[test]
+fn new_names_without_end_that_sql_deallocates_are_served_for_ever() {
+    let duo = duo_with_room_for_statements("64KiB");
+    for phase in PHASES {
+        duo.phase(phase);
+        let mut raw = Raw::started(duo.proxy.port);
+        let deallocate = |at: usize| match at % 2 {
+            0 => frame(Some(b'Q'), format!("DEALLOCATE s{at}\0").as_bytes()),
+            _ => [parse("", &format!("deallocate \"s{at}\"")), bind("", ""), execute(""), sync()].concat(),
+        };
+        for at in 0..1_000 {
+            let sent = [parse(&format!("s{at}"), "SELECT 1"), sync(), deallocate(at)].concat();
+            raw.send(&sent);
+            for _ in 0..2 {
+                raw.until(READY);
+            }
+        }
+    }
+}
+
 #[test]
 fn a_batch_without_an_end_is_bounded() {
     let mut duo = Duo::start("");
