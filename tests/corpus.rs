@@ -223,7 +223,7 @@ fn table(name: &str, columns: &[(&str, Exactness)], key: &[usize]) -> Table {
 
 fn rewritten(sql: &str, statement: &Statement, table: &Table, capture: Capture) -> String {
     let insertions = statement.dml.iter().flat_map(|dml| sql::insertions(dml, table, capture)).collect();
-    String::from_utf8(sql::rewrite(sql.as_bytes(), insertions).text).expect("UTF-8 in, UTF-8 out")
+    String::from_utf8(sql::rewrite(sql.as_bytes(), insertions).text(sql.as_bytes())).expect("UTF-8 in, UTF-8 out")
 }
 
 /// Whether the server's grammar refuses a statement; what its analysis says does not matter here.
@@ -355,7 +355,7 @@ async fn a_rewritten_write_does_and_returns_the_same_and_leaves_every_key_it_tou
             assert!(!matches!(capture, Capture::Impossible(_)), "{sql}: {capture:?}");
             insertions.extend(sql::insertions(dml, &table, capture));
         }
-        let text = String::from_utf8(sql::rewrite(sql.as_bytes(), insertions).text).expect("UTF-8");
+        let text = String::from_utf8(sql::rewrite(sql.as_bytes(), insertions).text(sql.as_bytes())).expect("UTF-8");
         let (returned, left, none) = outcome(&client, sql).await;
         let (mut with_call, left_with_call, journal) = outcome(&client, &text).await;
         let outer =

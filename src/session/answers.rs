@@ -10,7 +10,7 @@ use super::peer::MAX_BACKEND_MESSAGE;
 use super::statements::Void;
 use super::tally::Class;
 use super::transaction::{Control, Status, Touches};
-use super::{End, Session, Withheld};
+use super::{BACK_PRESSURE, End, Session, Withheld};
 use super::{owed, passed};
 use crate::catalog::twins::Twins;
 use crate::failpoint;
@@ -143,7 +143,7 @@ impl Session {
                 self.answers.seal(inbound, &mut self.client.outbound);
                 inbound.advance(header.len);
                 match commit {
-                    Touches::None => self.client.outbound.extend_from_slice(&replaced),
+                    Touches::None => hand_on(replaced, &mut self.client.outbound),
                     Touches::Rows(touches) => self.committed(touches, replaced, &trace),
                 }
             }
@@ -383,6 +383,14 @@ fn name_as_primary(twins: &Twins, tag: u8, frame: &mut [u8]) {
         (back::ROW_DESCRIPTION, Some(_)) => twins.translate_row_description(frame),
         (back::PARAMETER_DESCRIPTION, Some(types)) => twins.translate_types(types),
         _ => {}
+    }
+}
+
+/// What is large is not copied once more.
+fn hand_on(frame: BytesMut, to: &mut BytesMut) {
+    match to.is_empty() && frame.len() > BACK_PRESSURE {
+        true => *to = frame,
+        false => to.extend_from_slice(&frame),
     }
 }
 

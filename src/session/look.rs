@@ -85,6 +85,11 @@ impl Look {
         [BEFORE, WRITABLE].concat()
     }
 
+    /// Its text can be put into another one.
+    pub fn is_readable(&self) -> bool {
+        std::str::from_utf8(&self.after).is_ok()
+    }
+
     /// What is put into a text of several statements in front of this one, and behind it.
     pub fn texts(&self) -> (Option<String>, Option<String>) {
         let text = |sql: &[u8]| String::from_utf8(sql.to_vec()).ok();

@@ -1,5 +1,6 @@
 //! Requests in a phase with capture: what is looked at together, and which side it is sent to.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -9,11 +10,12 @@ use super::batch::{After, Batch, Care, Ending};
 use super::owed;
 use super::requests::Took;
 use super::resolved::Resolved;
+use super::statements::put_query;
 use super::tally::Class;
 use super::transaction::{Control, Status};
 use super::{End, Session};
 use crate::routing::Policy;
-use crate::wire::{HEADER, Header, Writer, front};
+use crate::wire::{HEADER, Header, front};
 
 /// Messages up to a Sync are planned together if they are no more than this, bytes; a longer batch goes to the primary as it comes.
 const GATHERED: usize = 64 << 10;
@@ -122,13 +124,12 @@ impl Session {
         if batch.read.as_ref().is_some_and(|r| r.replay.is_none() && r.sample.is_none()) {
             batch.care = Care::End;
         }
-        let inline = resolved.inline.as_ref().filter(|_| look.is_some());
-        let rewritten = inline.or(resolved.rewritten.as_ref()).filter(|_| on_primary);
-        batch.rewritten = rewritten.cloned();
+        let inline = look.and_then(|_| resolved.inline(sql)).map(Rc::new);
+        batch.rewritten = inline.or_else(|| resolved.rewritten.clone()).filter(|_| on_primary);
         self.active = side;
         let Some(peer) = self.peers.get_mut(side) else { return Ok(Took::NeedsMore) };
-        match rewritten {
-            Some(rewritten) => Writer::query(&mut peer.channel.outbound, &rewritten.text),
+        match &batch.rewritten {
+            Some(rewritten) => put_query(&mut peer.channel.outbound, sql, rewritten),
             None => peer.channel.outbound.extend_from_slice(&frame),
         }
         owed::expect_query(&mut peer.batches, batch);

@@ -11,7 +11,7 @@ use bytes::Buf;
 
 use super::batch::{After, Batch, Care, Ending};
 use super::resolved::forgotten;
-use super::statements::{Change, Prepared};
+use super::statements::{Change, Form, Prepared};
 use super::tally::Class;
 use super::{BACK_PRESSURE, End, Moved, Session};
 use crate::routing::Policy;
@@ -209,7 +209,7 @@ impl Session {
         let frame = frame.unwrap_or_default();
         if let Some(parse) = Parse::read(frame).filter(|_| header.tag == front::PARSE) {
             let prepared = Prepared::new(parse.name, parse.sql, parse.types);
-            prepared.set_there(self.active, Some(Rc::clone(&prepared.sql)));
+            prepared.set_there(self.active, Some(Form::Own));
             let is_named = !prepared.name.is_empty();
             return Some(self.statements.put(Rc::new(prepared))).filter(|_| is_named);
         }

@@ -1,6 +1,7 @@
 //! A text of one or more statements, ready to be sent: what it becomes on the primary, and what each answer means.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::rc::Rc;
 
 use super::batch::{After, Run};
@@ -35,6 +36,7 @@ pub const UNREADABLE: &str = "a statement that cannot be read";
 /// One statement of a text.
 #[derive(Debug)]
 pub struct Part {
+    pub span: Range<usize>,
     pub cut: Cut,
     /// What it has journalled before any row of its answer says so.
     pub touches: Touches,
@@ -75,12 +77,8 @@ pub struct Resolved {
     pub generation: u64,
     pub parts: Vec<Part>,
     pub read: Option<SingleRead>,
-    /// The text for the primary where it is not the client's own.
+    /// What makes the text for the primary, where it is not the client's own.
     pub rewritten: Option<Rc<Rewritten>>,
-    /// The same as bytes that can be shared.
-    pub text: Option<Rc<[u8]>>,
-    /// Of one statement that is looked around: its text with both looks in it. That of several has them anyway.
-    pub inline: Option<Rc<Rewritten>>,
     /// Its constants can be told from its words when it is shown to people.
     pub readable: bool,
 }
@@ -97,6 +95,7 @@ impl Resolved {
         let (mut insertions, mut looks) = (Vec::new(), Vec::new());
         let mut parts = Vec::with_capacity(script.statements.len());
         let mut read = None;
+        let several = script.statements.len() > 1;
         let (mut cursor_writes, mut defining) = (names.cursor_writes, names.defining);
         for statement in &script.statements {
             let action = match resolve(statement, text, policy, names, verdicts) {
@@ -116,7 +115,7 @@ impl Resolved {
                 Action::Read(Ok(_)) if escapes => Action::Read(Err(Why::NotUnderstood)),
                 action => action,
             };
-            if let (Action::Read(movable), 1) = (&action, script.statements.len()) {
+            if let (Action::Read(movable), false) = (&action, several) {
                 read = Some(SingleRead {
                     movable: movable.clone(),
                     fingerprint: statement.fingerprint,
@@ -144,32 +143,24 @@ impl Resolved {
             if part.look.is_none() && part.uncaptured.is_none() && (calls || fetches) {
                 part.look = Some(Look::rows());
             }
-            if let Some(look) = &part.look {
-                let (before, after) = look.texts();
-                looks.extend(before.map(|sql| (statement.span.start, sql)));
-                match after {
-                    Some(sql) => looks.push((statement.span.end, sql)),
-                    None => part.uncaptured = Some("its text is not UTF-8"),
-                }
+            if part.look.as_ref().is_some_and(|look| !look.is_readable()) {
+                part.uncaptured = Some("its text is not UTF-8");
+            }
+            if several {
+                looks.extend(part.looks());
             }
             defining |= matches!(part.after, After::Ddl);
             parts.push(part);
         }
-        let several = parts.len() > 1;
-        let mut inline = None;
-        if several {
-            insertions.extend(looks);
-        } else if !looks.is_empty() {
-            inline = Some(Rc::new(rewrite(text, insertions.iter().cloned().chain(looks).collect())));
-        }
+        insertions.extend(looks);
         let rewritten = (!insertions.is_empty()).then(|| Rc::new(rewrite(text, insertions)));
-        let text = rewritten.as_ref().map(|r| Rc::from(r.text.as_slice()));
-        Resolved { generation: policy.generation, parts, read, rewritten, text, inline, readable: !escapes }
+        Resolved { generation: policy.generation, parts, read, rewritten, readable: !escapes }
     }
 
     /// A text that cannot be read safely: it is passed on as it is, and may have written anything.
     fn blind(policy: &Policy) -> Self {
         let part = Part {
+            span: 0..0,
             cut: Cut::Nothing,
             touches: Touches::None,
             after: After::Nothing,
@@ -182,15 +173,23 @@ impl Resolved {
             cursor_writes: false,
             uncaptured: Some("its quoting cannot be told under this client_encoding"),
         };
-        Resolved {
-            generation: policy.generation,
-            parts: vec![part],
-            read: None,
-            rewritten: None,
-            text: None,
-            inline: None,
-            readable: false,
-        }
+        Resolved { generation: policy.generation, parts: vec![part], read: None, rewritten: None, readable: false }
+    }
+
+    /// What keeping it takes, about: bytes.
+    pub fn size(&self) -> usize {
+        let part = |part: &Part| size_of::<Part>() + part.look.as_ref().map_or(0, |look| look.after.len());
+        let rewritten = self.rewritten.as_ref().map_or(0, |rewritten| rewritten.size());
+        size_of::<Resolved>() + self.parts.iter().map(part).sum::<usize>() + rewritten
+    }
+
+    /// Of one statement that is looked around: what makes a text with both looks in it. That of several has them anyway.
+    pub fn inline(&self, text: &[u8]) -> Option<Rewritten> {
+        let looks = self.only()?.looks();
+        Some(match &self.rewritten {
+            Some(rewritten) => rewritten.with(text, looks),
+            None => rewrite(text, looks.collect()),
+        })
     }
 
     /// In the extended protocol a text is one statement.
@@ -218,6 +217,15 @@ impl Resolved {
     }
 }
 
+impl Part {
+    /// The looks around it as statements in its text, each with its place.
+    fn looks(&self) -> impl Iterator<Item = (usize, String)> {
+        let (before, after) = self.look.as_ref().map(Look::texts).unwrap_or_default();
+        let at = |at: usize| move |sql| (at, sql);
+        before.map(at(self.span.start)).into_iter().chain(after.map(at(self.span.end)))
+    }
+}
+
 fn part(
     statement: &Statement,
     text: &[u8],
@@ -226,6 +234,7 @@ fn part(
     insertions: &mut Vec<(usize, String)>,
 ) -> Part {
     let mut part = Part {
+        span: statement.span.clone(),
         cut: Cut::Nothing,
         touches: Touches::None,
         after: after(statement, text),

@@ -8,7 +8,7 @@ use super::batch::{After, Batch, Care, Ending, Run, Step, Voice};
 use super::owed;
 use super::requests::Took;
 use super::resolved::{Part, Resolved};
-use super::statements::Prepared;
+use super::statements::{Form, Prepared, put_parse};
 use super::tally::Class;
 use super::transaction::{Control, Footprint};
 use super::{End, Session};
@@ -87,31 +87,35 @@ impl Session {
         self.trace_text(parse.sql);
         let prepared = Rc::new(Prepared::new(parse.name, parse.sql, parse.types));
         let side = self.active;
-        let text = self.text_for(policy, &prepared, side);
-        if let Some(peer) = self.peers.get_mut(side) {
-            Writer::parse(&mut peer.channel.outbound, parse.name, &text, &types_for(policy, side, parse.types));
-        }
-        self.captures_statements |= *text != *prepared.sql;
-        prepared.set_there(side, Some(text));
+        let form = self.form_for(policy, &prepared, side);
+        self.put_prepared(policy, &prepared, &form);
+        self.captures_statements |= form != Form::Own;
+        prepared.set_there(side, Some(form));
         let change = self.statements.put(prepared);
         self.step(Step::Parse(change));
     }
 
-    /// The text that a statement has to have on a side: the client's own on the secondary, the captured one on the primary.
-    fn text_for(&self, policy: &Policy, prepared: &Prepared, side: Side) -> Rc<[u8]> {
+    /// The form that a statement has to have on a side: the client's own on the secondary, the captured one on the primary.
+    fn form_for(&self, policy: &Policy, prepared: &Prepared, side: Side) -> Form {
         if side != policy.primary() {
-            return Rc::clone(&prepared.sql);
+            return Form::Own;
         }
-        let resolved = prepared.resolved(policy.generation, |sql| self.resolve(policy, sql));
-        resolved.text.as_ref().map_or_else(|| Rc::clone(&prepared.sql), Rc::clone)
+        self.resolved(policy, prepared).rewritten.clone().map_or(Form::Own, Form::Captured)
+    }
+
+    /// Prepares a statement on the active side.
+    fn put_prepared(&mut self, policy: &Policy, prepared: &Prepared, form: &Form) {
+        let types = types_for(policy, self.active, &prepared.types);
+        if let Some(peer) = self.peers.get_mut(self.active) {
+            put_parse(&mut peer.channel.outbound, &prepared.name, &prepared.sql, form.rewritten(), &types);
+        }
     }
 
     /// Makes sure that the active side has the statement in the form that is wanted now.
     fn ensure(&mut self, policy: &Arc<Policy>, prepared: &Rc<Prepared>) {
         let side = self.active;
-        let wanted = self.text_for(policy, prepared, side);
-        let there = prepared.there(side);
-        if there.as_ref().is_some_and(|t| Rc::ptr_eq(t, &wanted) || **t == *wanted) {
+        let wanted = self.form_for(policy, prepared, side);
+        if prepared.there(side).is_some_and(|there| there == wanted) {
             return;
         }
         let Some(peer) = self.peers.get_mut(side) else { return };
@@ -119,12 +123,9 @@ impl Session {
             Writer::close_statement(&mut peer.channel.outbound, &prepared.name);
             self.step(Step::Close { injected: true, undo: None });
         }
-        if let Some(peer) = self.peers.get_mut(side) {
-            let types = types_for(policy, side, &prepared.types);
-            Writer::parse(&mut peer.channel.outbound, &prepared.name, &wanted, &types);
-        }
+        self.put_prepared(policy, prepared, &wanted);
         self.step(Step::ParseAnew { statement: Rc::clone(prepared), side });
-        self.captures_statements |= *wanted != *prepared.sql;
+        self.captures_statements |= wanted != Form::Own;
         prepared.set_there(side, Some(wanted));
         if prepared.told().is_some() {
             self.ask_shape(policy, prepared);
@@ -152,7 +153,7 @@ impl Session {
         for prepared in rewritten {
             Writer::close_statement(out, &prepared.name);
             Writer::parse(out, &prepared.name, &prepared.sql, &prepared.types);
-            prepared.set_there(side, Some(Rc::clone(&prepared.sql)));
+            prepared.set_there(side, Some(Form::Own));
         }
         Writer::empty(out, front::SYNC);
         peer.batches.push_back(Batch::own(Voice::Silent));
@@ -161,8 +162,8 @@ impl Session {
     /// What an EXECUTE runs, if the protocol has prepared it, and the primary has it in its captured form.
     pub(super) fn executed(&self, part: &Part) -> Option<Rc<Resolved>> {
         let prepared = self.statements.get(part.executes.as_ref()?)?;
-        let there = prepared.there(self.primary())?;
-        prepared.meaning().filter(|known| known.text.as_ref().is_some_and(|text| **text == *there))
+        let Form::Captured(there) = prepared.there(self.primary())? else { return None };
+        prepared.meaning().filter(|known| known.rewritten.as_ref() == Some(&there))
     }
 
     fn cut_of(&self, policy: &Policy, prepared: Option<&Rc<Prepared>>) -> Cut {

@@ -12,16 +12,47 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use bytes::BytesMut;
+
 use super::resolved::Resolved;
 use crate::catalog::shape::Shape;
 use crate::routing::Why;
 use crate::side::{BySide, Side};
+use crate::sql::Rewritten;
+use crate::wire::{Writer, front};
 
 /// What keeping one statement or portal takes beside its own bytes, about.
 const KEPT: usize = 512;
 
-/// What a backend has under a statement's name: the text it was given.
-pub type There = Option<Rc<[u8]>>;
+/// What a backend has under a statement's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// The client's own text.
+    Own,
+    /// The client's text with these insertions.
+    Captured(Rc<Rewritten>),
+}
+
+impl Form {
+    pub fn rewritten(&self) -> Option<&Rewritten> {
+        match self {
+            Form::Own => None,
+            Form::Captured(rewritten) => Some(rewritten),
+        }
+    }
+}
+
+/// Writes a Parse of the client's text, rewritten or as it is.
+pub fn put_parse(out: &mut BytesMut, name: &[u8], sql: &[u8], rewritten: Option<&Rewritten>, types: &[u8]) {
+    let Some(rewritten) = rewritten else { return Writer::parse(out, name, sql, types) };
+    let mut parse = Writer::begin(out, front::PARSE);
+    parse.cstr(name).cstr_of(sql.len() + rewritten.added(), rewritten.pieces(sql)).bytes(types).end();
+}
+
+/// The same as a simple query.
+pub fn put_query(out: &mut BytesMut, sql: &[u8], rewritten: &Rewritten) {
+    Writer::begin(out, front::QUERY).cstr_of(sql.len() + rewritten.added(), rewritten.pieces(sql)).end();
+}
 
 /// One prepared statement of the client's.
 #[derive(Debug)]
@@ -31,8 +62,10 @@ pub struct Prepared {
     pub sql: Rc<[u8]>,
     /// Parameter types as the client gave them: count and oids.
     pub types: Vec<u8>,
-    there: RefCell<BySide<There>>,
+    there: RefCell<BySide<Option<Form>>>,
     resolved: RefCell<Option<Rc<Resolved>>>,
+    /// As so many bytes it is counted while it stands under its name.
+    counted: Cell<usize>,
     /// The shape of its answer that the client was told.
     told: OnceCell<Shape>,
     /// Why its reads stay on the primary, under the policy of that generation.
@@ -66,6 +99,7 @@ impl Prepared {
             types: types.to_vec(),
             there: RefCell::default(),
             resolved: RefCell::new(None),
+            counted: Cell::new(0),
             told: OnceCell::new(),
             stays: Cell::new(None),
             instead: OnceCell::new(),
@@ -111,7 +145,8 @@ impl Prepared {
 
     /// What keeping it takes, about: bytes.
     fn size(&self) -> usize {
-        KEPT + 2 * self.name.len() + self.sql.len() + self.types.len()
+        let meaning = self.resolved.borrow().as_ref().map_or(0, |resolved| resolved.size());
+        KEPT + 2 * self.name.len() + self.sql.len() + self.types.len() + meaning
     }
 
     /// What it meant when it was last looked at.
@@ -119,12 +154,12 @@ impl Prepared {
         self.resolved.borrow().clone()
     }
 
-    pub fn there(&self, side: Side) -> There {
+    pub fn there(&self, side: Side) -> Option<Form> {
         self.there.borrow().get(side).clone()
     }
 
-    pub fn set_there(&self, side: Side, text: There) {
-        *self.there.borrow_mut().get_mut(side) = text;
+    pub fn set_there(&self, side: Side, form: Option<Form>) {
+        *self.there.borrow_mut().get_mut(side) = form;
     }
 }
 
@@ -150,10 +185,11 @@ impl Statements {
 
     /// Puts a statement under its name.
     pub fn put(&mut self, statement: Rc<Prepared>) -> Change {
-        self.statement_bytes += statement.size();
+        statement.counted.set(statement.size());
+        self.statement_bytes += statement.counted.get();
         let name = statement.name.clone();
         let before = self.by_name.insert(name.clone(), Rc::clone(&statement));
-        self.statement_bytes -= before.as_ref().map_or(0, |before| before.size());
+        self.statement_bytes -= before.as_ref().map_or(0, |before| before.counted.get());
         Change { name, now: Some(statement), before }
     }
 
@@ -182,7 +218,7 @@ impl Statements {
 
     pub fn remove(&mut self, name: &[u8]) -> Option<Rc<Prepared>> {
         let removed = self.by_name.remove(name);
-        self.statement_bytes -= removed.as_ref().map_or(0, |removed| removed.size());
+        self.statement_bytes -= removed.as_ref().map_or(0, |removed| removed.counted.get());
         removed
     }
 
@@ -206,7 +242,7 @@ impl Statements {
 
     /// Those that a backend has in another form than the client's own.
     pub fn rewritten(&self, side: Side) -> Vec<Rc<Prepared>> {
-        let is_rewritten = |s: &&Rc<Prepared>| s.there(side).is_some_and(|there| *there != *s.sql);
+        let is_rewritten = |s: &&Rc<Prepared>| matches!(s.there(side), Some(Form::Captured(_)));
         self.by_name.values().filter(is_rewritten).cloned().collect()
     }
 

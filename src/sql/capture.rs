@@ -197,111 +197,11 @@ fn carried(carrier: &Carrier, call: &str, dml: &Dml, table: &Table) -> Vec<(usiz
     }
 }
 
-/// One piece of text that was put into the client's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Insertion {
-    /// Where, in bytes of the client's text.
-    pub at: usize,
-    /// Bytes inserted.
-    pub len: usize,
-    /// Characters inserted, as the server counts them.
-    pub chars: usize,
-}
-
-/// The client's text with the calls in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rewritten {
-    pub text: Vec<u8>,
-    /// In the order of the text.
-    pub insertions: Vec<Insertion>,
-}
-
-/// Where a position of the rewritten text is.
-enum Place {
-    Client(usize),
-    /// In what was put into a statement of the client's, there.
-    Insertion {
-        at: usize,
-    },
-    /// In a statement that was put in front of the client's or behind it.
-    Statement,
-}
-
-/// Puts all insertions of one text into it, those of several statements at once. Offsets beyond the text count as its end.
-pub fn rewrite(text: &[u8], mut insertions: Vec<(usize, String)>) -> Rewritten {
-    insertions.sort_by_key(|(at, _)| *at);
-    let added: usize = insertions.iter().map(|(_, inserted)| inserted.len()).sum();
-    let mut rewritten = Rewritten { text: Vec::with_capacity(text.len() + added), insertions: Vec::new() };
-    let mut copied = 0;
-    for (at, inserted) in insertions {
-        let at = at.min(text.len());
-        rewritten.text.extend_from_slice(text.get(copied..at).unwrap_or_default());
-        rewritten.text.extend_from_slice(inserted.as_bytes());
-        rewritten.insertions.push(Insertion { at, len: inserted.len(), chars: inserted.chars().count() });
-        copied = at;
-    }
-    rewritten.text.extend_from_slice(text.get(copied..).unwrap_or_default());
-    rewritten
-}
-
-impl Rewritten {
-    /// Maps an error position of the server (characters from 1, in the rewritten text) to the client's own text. A
-    /// position inside what was inserted becomes the place where it was. One that is in none of the client's statements (an EXECUTE
-    /// fails at a place in what was prepared) stays as it is.
-    pub fn client_position(&self, position: usize) -> usize {
-        match self.place(position) {
-            Place::Client(own) => own,
-            Place::Insertion { at } => at,
-            Place::Statement => position,
-        }
-    }
-
-    /// Whether the server means the client's own text.
-    pub fn is_the_clients(&self, position: usize) -> bool {
-        matches!(self.place(position), Place::Client(_))
-    }
-
-    fn place(&self, position: usize) -> Place {
-        let utf8 = std::str::from_utf8(&self.text).is_ok();
-        let mut added_bytes = 0;
-        let mut added_chars = 0;
-        for insertion in &self.insertions {
-            let start = characters(self.text.get(..insertion.at + added_bytes).unwrap_or_default(), utf8);
-            if position <= start {
-                break;
-            }
-            if position <= start + insertion.chars {
-                return match self.is_statement(insertion, added_bytes) {
-                    true => Place::Statement,
-                    false => Place::Insertion { at: start - added_chars + 1 },
-                };
-            }
-            added_bytes += insertion.len;
-            added_chars += insertion.chars;
-        }
-        Place::Client(position - added_chars)
-    }
-
-    /// A statement of its own in front of the client's or behind it, whose errors are told apart by the answers' order.
-    fn is_statement(&self, insertion: &Insertion, added: usize) -> bool {
-        let start = insertion.at + added;
-        let inserted = self.text.get(start..start + insertion.len).unwrap_or_default();
-        inserted.starts_with(b";") || inserted.ends_with(b";")
-    }
-}
-
-/// Characters of a text: of UTF-8, or bytes of an encoding that is not known.
-fn characters(text: &[u8], utf8: bool) -> usize {
-    match utf8 {
-        true => text.iter().filter(|&&byte| byte & 0xc0 != 0x80).count(),
-        false => text.len(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::catalog::Carry;
+    use crate::sql::rewritten::rewrite;
     use crate::sql::scan::scan;
 
     fn column(name: &str, exactness: Exactness) -> Column {
@@ -345,7 +245,7 @@ mod tests {
         let script = scan(text.as_bytes());
         let all = script.statements.iter().flat_map(|statement| &statement.dml);
         let all = all.flat_map(|dml| insertions(dml, table, capture(dml, table))).collect();
-        String::from_utf8(rewrite(text.as_bytes(), all).text).expect("it was UTF-8")
+        String::from_utf8(rewrite(text.as_bytes(), all).text(text.as_bytes())).expect("it was UTF-8")
     }
 
     #[test]
@@ -437,32 +337,5 @@ mod tests {
                  AS \"id\", \"t\".\"at\", \"t\".\"f\" /***/) table x"
             )
         );
-    }
-
-    #[test]
-    fn positions_map_back_to_the_clients_text() {
-        let text = "delete from é; delete from b; x";
-        let insertions = vec![(14, " [é]".to_owned()), (29, " [2]".to_owned())];
-        let rewritten = rewrite(text.as_bytes(), insertions);
-        assert_eq!(String::from_utf8_lossy(&rewritten.text), "delete from é [é]; delete from b [2]; x");
-        let inside: Vec<char> = "delete from é [é]; delete from b [2]; x".chars().collect();
-        let clients: Vec<char> = text.chars().collect();
-        for (position, c) in inside.iter().enumerate().map(|(i, c)| (i + 1, c)) {
-            let mapped = rewritten.client_position(position);
-            let inserted = (14..=17).contains(&position) || (33..=36).contains(&position);
-            assert!(inserted || clients[mapped - 1] == *c, "{position} -> {mapped}");
-        }
-        assert_eq!(rewritten.client_position(15), 14, "the place of the insertion");
-        assert_eq!(rewritten.client_position(39), 31);
-    }
-
-    #[test]
-    fn a_position_in_another_text_stays_as_it_is() {
-        let insertions = vec![(0, "select before();".to_owned()), (9, ";select after()".to_owned())];
-        let rewritten = rewrite(b"execute p", insertions);
-        assert_eq!(rewritten.client_position(10), 10, "of what was prepared");
-        assert_eq!(rewritten.client_position(30), 30);
-        assert_eq!(rewritten.client_position(17), 1);
-        assert!(rewritten.is_the_clients(17) && !rewritten.is_the_clients(10));
     }
 }

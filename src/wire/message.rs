@@ -207,6 +207,14 @@ impl<'a> Writer<'a> {
         self
     }
 
+    /// A zero-terminated string of these pieces, so many bytes in all.
+    pub fn cstr_of<'b>(&mut self, len: usize, pieces: impl Iterator<Item = &'b [u8]>) -> &mut Self {
+        self.out.reserve(len + 1);
+        pieces.for_each(|piece| self.out.put_slice(piece));
+        self.out.put_u8(0);
+        self
+    }
+
     pub fn cstr(&mut self, text: &[u8]) -> &mut Self {
         self.out.put_slice(text);
         self.out.put_u8(0);

@@ -76,7 +76,7 @@ fn what_is_too_deep_or_too_long_gets_the_servers_own_answer() {
 const LARGE: usize = 32 << 20;
 /// How often a value may be in memory at once, where it has to be looked at whole: as it came, as it goes on, on its way to the secondary, and what buffers
 /// that grow have in excess.
-const TIMES: u64 = 12;
+const TIMES: u64 = 9;
 
 fn large_insert(simple: bool) -> Vec<u8> {
     let value = "x".repeat(LARGE);

@@ -91,16 +91,17 @@ fn rewriting_only_inserts(text: &[u8], script: &Script) {
         let insertions =
             script.statements.iter().flat_map(|s| &s.dml).flat_map(|dml| sql::insertions(dml, table(), capture));
         let rewritten = sql::rewrite(text, insertions.collect());
-        let mut rest = &rewritten.text[..];
+        let whole = rewritten.text(text);
+        let mut rest = &whole[..];
         let mut original = Vec::with_capacity(text.len());
         for insertion in &rewritten.insertions {
             let (before, tail) = rest.split_at(insertion.at - original.len());
             original.extend_from_slice(before);
-            rest = &tail[insertion.len..];
+            rest = &tail[insertion.text.len()..];
         }
         original.extend_from_slice(rest);
         assert_eq!(original, text, "rewriting took something away");
-        let positions: Vec<usize> = (1..rewritten.text.len().min(300)).map(|p| rewritten.client_position(p)).collect();
+        let positions: Vec<usize> = (1..whole.len().min(300)).map(|p| rewritten.client_position(p)).collect();
         assert!(positions.is_sorted(), "positions go back: {positions:?}");
         assert!(positions.iter().all(|p| *p <= text.len() + 1), "a position beyond the text");
     }
