@@ -348,13 +348,19 @@ def cell(line):
     return f"{line['ratio']:.2f}{price}".replace("0.", ".", 1) if line["ratio"] < 1 else f"{line['ratio']:.2f}{price}"
 
 
-def parsed(parser, scale=10, shared_buffers="512MB"):
-    """What was chosen, with the options that every measurement here has."""
+def with_servers(parser, scale=10, shared_buffers="512MB"):
+    """The options of every measurement that starts its servers itself."""
     parser.add_argument("--scale", type=int, default=scale, help=f"pgbench's scale (default {scale})")
     parser.add_argument("--shared-buffers", default=shared_buffers, help=f"of each server (default {shared_buffers})")
+    parser.add_argument("--keep", action="store_true", help="keep the servers' directories and the logs")
+    return parser
+
+
+def parsed(parser, scale=10, shared_buffers="512MB"):
+    """What was chosen, with the options of every measurement of one binary under one configuration."""
+    with_servers(parser, scale, shared_buffers)
     parser.add_argument("--settings", default="", help="further YAML for proxy.yaml, top-level keys")
     parser.add_argument("--binary", type=pathlib.Path, help="pgduet's binary; without it the release build is made")
-    parser.add_argument("--keep", action="store_true", help="keep the servers' directories and the logs")
     chosen = parser.parse_args()
     chosen.binary = (chosen.binary or build()).resolve()
     return chosen

@@ -66,15 +66,12 @@ class Traces(run.Bench):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = run.with_servers(argparse.ArgumentParser(description=__doc__.splitlines()[0]))
     parser.add_argument("--seconds", type=int, default=5, help="length of one measurement (default 5)")
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each build (default 5)")
     parser.add_argument("--clients", type=int, default=8, help="readers (default 8)")
-    parser.add_argument("--scale", type=int, default=10, help="pgbench's scale (default 10)")
-    parser.add_argument("--shared-buffers", default="512MB", help="of each server (default 512MB)")
     parser.add_argument("--default", type=pathlib.Path, required=True, help="pgduet's binary, built without traces")
     parser.add_argument("--otel", type=pathlib.Path, required=True, help="the same with --features otel")
-    parser.add_argument("--keep", action="store_true", help="keep the servers' directories and the logs")
     chosen = parser.parse_args()
     chosen.settings = ""
     chosen.default, chosen.otel = chosen.default.resolve(), chosen.otel.resolve()
