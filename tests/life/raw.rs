@@ -4,6 +4,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use crate::support::client::read_some;
+
 /// A connection that gives up rather than hang a test.
 pub struct Raw(pub TcpStream);
 
@@ -43,7 +45,7 @@ impl Raw {
         let mut seen = vec![];
         let mut byte = [0];
         while !seen.ends_with(end) {
-            let read = self.0.read(&mut byte).expect("an answer");
+            let read = read_some(&mut self.0, &mut byte).expect("an answer");
             assert!(read > 0, "closed after {}", String::from_utf8_lossy(&seen));
             seen.extend(byte);
         }
@@ -87,7 +89,7 @@ impl Raw {
         let mut seen = vec![];
         let mut some = vec![0; 64 << 10];
         while end.is_empty() || !seen.ends_with(end) {
-            match self.0.read(&mut some) {
+            match read_some(&mut self.0, &mut some) {
                 Ok(0) => break,
                 Ok(read) => seen.extend_from_slice(&some[..read]),
                 Err(e) => return (seen, Err(e)),

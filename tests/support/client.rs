@@ -1,12 +1,23 @@
 //! Clients by tokio-postgres: prepared statements, parameters in binary.
 
 use std::future::Future;
+use std::io::{ErrorKind, Read};
 
 use tokio_postgres::{Client, Config, NoTls};
 
 /// Runs a test's asynchronous part on a runtime of its own.
 pub fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(work)
+}
+
+/// Reads what there is. A signal, of a child that has ended say, interrupts a read that has a timeout: that is no answer.
+pub fn read_some(from: &mut impl Read, into: &mut [u8]) -> std::io::Result<usize> {
+    loop {
+        match from.read(into) {
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
 }
 
 /// A connection as `app` to the database `app`.

@@ -1,10 +1,11 @@
 //! A reader that is slow stops the sender, whichever of them is the client, and the proxy's memory does not grow meanwhile.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
 use super::front;
+use super::support::client::read_some;
 use super::support::{Duo, fail};
 
 /// What one session may cost beside what the process has anyway, MiB: buffers of both directions, many times over.
@@ -24,7 +25,7 @@ fn started(duo: &Duo) -> TcpStream {
 fn read_until(socket: &mut TcpStream, end: &[u8]) -> usize {
     let (mut read, mut last, mut buffer) = (0, vec![], vec![0; 1 << 20]);
     while !last.ends_with(end) {
-        let n = socket.read(&mut buffer).expect("an answer");
+        let n = read_some(socket, &mut buffer).expect("an answer");
         assert!(n > 0, "closed");
         read += n;
         last.extend_from_slice(&buffer[..n]);

@@ -1,13 +1,14 @@
 //! One exchange, held with a server: what it answered, line by line.
 
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
 use super::back::{self, Oids};
 use super::front;
 use super::script::{Exchange, What};
+use super::support::client::read_some;
 
 /// A server that says nothing for so long will not.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -162,7 +163,7 @@ impl Talk {
                 }
             }
             let mut buffer = [0; 16 << 10];
-            match self.socket.read(&mut buffer) {
+            match read_some(&mut self.socket, &mut buffer) {
                 Ok(0) => return Err("closed"),
                 Ok(n) => self.arrived.extend_from_slice(&buffer[..n]),
                 Err(e) if e.kind() == ErrorKind::ConnectionReset => return Err("closed"),
