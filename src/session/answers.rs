@@ -276,7 +276,7 @@ impl Session {
 
     /// Nothing is owed any more: the next request chooses anew; without an open transaction it does so under the policy of then.
     pub(super) fn calm_down(&mut self) {
-        self.active = self.primary();
+        self.turn_to(self.primary());
         self.names.reading = self.baggage.heard;
         self.announce_definition();
         self.end_definition();

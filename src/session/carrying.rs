@@ -58,7 +58,7 @@ impl Session {
             return false;
         }
         let question = self.baggage.question();
-        self.active = side;
+        self.turn_to(side);
         if let Some(peer) = self.peers.get_mut(side) {
             self.answers.seal(&mut peer.channel.inbound, &mut self.client.outbound);
         }

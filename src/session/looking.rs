@@ -61,7 +61,7 @@ impl Session {
     pub(super) fn send_looked_around(&mut self, policy: &Arc<Policy>, resolved: &Resolved, look: &Look, sql: &[u8]) {
         let Some((part, run)) = resolved.runs().next() else { return };
         self.mark(resolved, sql, false);
-        self.active = policy.primary();
+        self.turn_to(policy.primary());
         let mut batch = Batch::new(class_of(&resolved.parts), Care::Frames, Ending::Open);
         batch.footprint = resolved.footprint();
         batch.line = self.line_of(resolved, sql);

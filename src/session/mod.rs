@@ -361,6 +361,18 @@ impl Session {
         Ok(moved)
     }
 
+    /// This side serves the client from here on. What the other one has said unasked, a notification or its last word, goes in front: it is
+    /// approved in *its* buffer.
+    fn turn_to(&mut self, side: Side) {
+        if side == self.active {
+            return;
+        }
+        if let Some(peer) = self.peers.get_mut(self.active) {
+            self.answers.seal(&mut peer.channel.inbound, &mut self.client.outbound);
+        }
+        self.active = side;
+    }
+
     fn primary(&self) -> Side {
         self.policy.as_ref().map_or(self.active, |p| p.primary())
     }

@@ -126,7 +126,7 @@ impl Session {
         }
         let inline = look.and_then(|_| resolved.inline(sql)).map(Rc::new);
         batch.rewritten = inline.or_else(|| resolved.rewritten.clone()).filter(|_| on_primary);
-        self.active = side;
+        self.turn_to(side);
         let Some(peer) = self.peers.get_mut(side) else { return Ok(Took::NeedsMore) };
         match &batch.rewritten {
             Some(rewritten) => put_query(&mut peer.channel.outbound, sql, rewritten),
@@ -189,7 +189,7 @@ impl Session {
             self.put_back(&whole);
             return Ok(Took::NeedsMore);
         }
-        self.active = side;
+        self.turn_to(side);
         self.settle_on(side, policy);
         if let (Some(choice), Some(single)) = (choice, single) {
             let request = single.request(&whole);

@@ -240,7 +240,7 @@ impl Session {
     /// Sends the BEGIN with a Sync of ours behind it, and holds the rest back until it has its answer.
     pub(super) fn send_opening(&mut self, policy: &Arc<Policy>, opening: &Opening, whole: &[u8]) -> Result<(), End> {
         let (begin, rest) = whole.split_at_checked(opening.len).unwrap_or((whole, &[]));
-        self.active = policy.primary();
+        self.turn_to(policy.primary());
         self.send_frames(policy, begin)?;
         let mut sync = BytesMut::new();
         Writer::empty(&mut sync, front::SYNC);
@@ -263,7 +263,7 @@ impl Session {
 
     /// A message of a transaction that lives on the secondary: all of it goes there.
     pub(super) fn plan_there(&mut self, policy: &Arc<Policy>, header: Header) -> Result<Took, End> {
-        self.active = policy.primary().other();
+        self.turn_to(policy.primary().other());
         if self.client.inbound.len() < header.len {
             return Ok(Took::NeedsMore);
         }
@@ -370,7 +370,7 @@ impl Session {
 
     /// Its read failed on the secondary, and the client knows: the transaction fails on the primary too, whose ReadyForQuery follows.
     pub(super) fn fail_transaction(&mut self) {
-        self.active = self.primary();
+        self.turn_to(self.primary());
         self.tell(self.active, FAIL, Voice::ReadyOnly);
     }
 
@@ -385,7 +385,7 @@ impl Session {
             self.transaction.place = Place::Free;
             self.tell(side, b"ROLLBACK", Voice::Silent);
         }
-        self.active = self.primary();
+        self.turn_to(self.primary());
         self.fallback = Some(why);
         self.put_back(replay);
     }

@@ -45,7 +45,8 @@ impl Session {
     }
 
     /// Not while the secondary owes an answer (the next request may be the primary's), not beyond what the backend takes, not while a
-    /// cancel request or an errand is under way, and not while pgduet waits for the shape of what it has just sent.
+    /// cancel request or an errand is under way, not while pgduet waits for the shape of what it has just sent, and not while half of a
+    /// notification is passed on.
     pub(super) fn may_send(&self) -> bool {
         let waits =
             self.requests.approved + self.peers.get(self.active).as_ref().map_or(0, |p| p.channel.outbound.len());
@@ -54,7 +55,13 @@ impl Session {
             && !self.cancelling.is_under_way()
             && self.baggage.errand.is_none()
             && !self.awaits_shape()
+            && !self.hears_half()
             && !(on_secondary && self.owes(self.active) && !self.goes_on_there())
+    }
+
+    /// Half of a word that nobody asked for has been passed on: the next request may be another side's.
+    fn hears_half(&self) -> bool {
+        self.answers.frame_left > 0 && !self.owes(self.active)
     }
 
     /// In a transaction that lives on the secondary, the messages up to a Sync belong together.
@@ -142,7 +149,7 @@ impl Session {
             return Arc::clone(policy);
         }
         let policy = self.slot.enter();
-        self.active = policy.primary();
+        self.turn_to(policy.primary());
         self.policy = Some(Arc::clone(&policy));
         policy
     }

@@ -200,7 +200,7 @@ impl Session {
         if is_known || statement.there(primary.other()).is_some() || statement.stays(policy.generation).is_some() {
             return false;
         }
-        self.active = primary;
+        self.turn_to(primary);
         let Some(peer) = self.peers.get_mut(primary) else { return false };
         self.answers.seal(&mut peer.channel.inbound, &mut self.client.outbound);
         let out = &mut peer.channel.outbound;

@@ -5,6 +5,7 @@ mod support;
 
 mod cold_start;
 mod drain;
+mod last_words;
 mod leaving;
 mod limits;
 mod raw;
