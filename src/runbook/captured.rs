@@ -74,7 +74,12 @@ impl Conductor {
 
     /// What was prepared between the gate and the end of the former phase is not captured. Nor is it lost in silence.
     async fn warn_of_prepared(&self, primary: Side) {
-        let gids = self.prepared_transactions(primary).await.unwrap_or_default();
+        let gids = match self.prepared_transactions(primary).await {
+            Ok(gids) => gids,
+            Err(error) => {
+                return tracing::warn!(%error, "it is not known whether transactions were prepared while the phase changed: look at pg_prepared_xacts");
+            }
+        };
         if !gids.is_empty() {
             tracing::warn!(
                 ?gids,

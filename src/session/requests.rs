@@ -198,14 +198,16 @@ impl Session {
             return Some(Vec::new());
         }
         let frame = self.client.inbound.get(self.requests.approved..).unwrap_or_default();
+        let body = frame.get(HEADER..header.len.min(frame.len())).unwrap_or_default();
+        // What has a name is prepared to be run later; the unnamed statement's text stands behind its empty name.
         let text = match header.tag {
-            front::QUERY => frame.get(HEADER..header.len.min(frame.len())).unwrap_or_default(),
-            _ => Parse::read(frame.get(..header.len).unwrap_or_default()).map_or(&[][..], |parse| parse.sql),
+            front::PARSE => body.strip_prefix(b"\0").unwrap_or_default(),
+            _ => body,
         };
         match text.first() {
             None if !whole => None,
             Some(b'd' | b'D') if !whole => None,
-            Some(b'd' | b'D') => Some(forgotten(text.strip_suffix(b"\0").unwrap_or(text))),
+            Some(b'd' | b'D') => Some(forgotten(text.split(|&byte| byte == 0).next().unwrap_or_default())),
             _ => Some(Vec::new()),
         }
     }

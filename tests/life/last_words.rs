@@ -8,6 +8,13 @@ use crate::support::Duo;
 
 const ROUNDS: usize = 150;
 
+fn with_reads_on_new() -> Duo {
+    let duo = Duo::start("shadow: { sample_percent: 0 }");
+    duo.dual_write();
+    duo.read_percent(100.0);
+    duo
+}
+
 fn backend(raw: &mut Raw) -> u32 {
     raw.query("SELECT 'pid=' || pg_backend_pid() || ';'");
     let answer = raw.until(READY);
@@ -17,9 +24,7 @@ fn backend(raw: &mut Raw) -> u32 {
 
 #[test]
 fn a_client_hears_why_its_backend_has_ended_also_where_its_next_read_goes_elsewhere() {
-    let duo = Duo::start("shadow: { sample_percent: 0 }");
-    duo.dual_write();
-    duo.read_percent(100.0);
+    let duo = with_reads_on_new();
     let mut control = Raw::started(duo.proxy.port);
     let mut unheard = Vec::new();
     for round in 0..ROUNDS {
@@ -40,9 +45,7 @@ fn a_client_hears_why_its_backend_has_ended_also_where_its_next_read_goes_elsewh
 
 #[test]
 fn notifications_between_reads_that_go_elsewhere_are_whole_and_in_order() {
-    let duo = Duo::start("shadow: { sample_percent: 0 }");
-    duo.dual_write();
-    duo.read_percent(100.0);
+    let duo = with_reads_on_new();
     let mut listener = Raw::started(duo.proxy.port);
     listener.query("LISTEN news");
     listener.until(READY);

@@ -1,5 +1,7 @@
 //! Triggers on the secondary that fire whoever writes: what is carried must not be changed by them.
 
+use pgduet::side::Side;
+
 use crate::rig::Rig;
 
 const TABLES: &str = "CREATE TABLE accounts (id int PRIMARY KEY, balance int, note text); \
@@ -59,4 +61,9 @@ async fn triggers_that_fire_always_do_not_change_what_is_carried_and_are_loud_af
     rig.run(&captured("UPDATE accounts SET balance = 8")).await;
     rig.equal(&["accounts"]).await;
     assert_eq!((loudness(&rig).await, rig.ledger.counts().parked), (before, 0));
+    // The link does not know that one is gone.
+    rig.on(Side::New, "DROP TRIGGER spoil ON accounts").await;
+    rig.run(&captured("UPDATE accounts SET balance = 9")).await;
+    rig.equal(&["accounts"]).await;
+    assert_eq!(rig.ledger.counts().parked, 0);
 }
